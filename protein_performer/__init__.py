@@ -1,0 +1,1 @@
+"""Linear-time protein language models: train, compare and use them."""
