@@ -1,0 +1,105 @@
+"""From what the user names (files, globs, addresses) to streams of bytes and of lines."""
+
+import codecs
+import glob
+import io
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from protein_performer.data.compression import GZIP_MAGIC, gunzip
+from protein_performer.data.record import ReadCounts
+from protein_performer.errors import UserError
+
+CHUNK = 1 << 18  # bytes read at once; small enough to stay in a core's cache with its text
+
+Source = str | os.PathLike[str]
+
+
+def expand(sources: Source | Sequence[Source]) -> list[str]:
+    """Names in the order given, each glob replaced by its sorted matches.
+
+    A name that exists is taken as it stands, even if it holds `*`, `?` or `[`.
+
+    Raises: UserError for a missing file, a directory, a glob without a match, a file named twice,
+        and no source at all.
+    """
+    if isinstance(sources, str | os.PathLike):
+        sources = [sources]
+    names = [name for source in sources for name in _expand_one(os.fspath(source))]
+    if not names:
+        raise UserError("sources: expected at least one file, got none")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice}: named twice among the sources; its records would count double")
+    return names
+
+
+def _expand_one(name: str) -> list[str]:
+    if os.path.isdir(name):
+        raise UserError(
+            f"{name}: expected a file, got a directory. To read all in it: '{Path(name) / '*.gz'}'"
+        )
+    if os.path.exists(name):
+        return [name]
+    if glob.has_magic(name):
+        matches = sorted(each for each in glob.glob(name, recursive=True) if os.path.isfile(each))
+        if not matches:
+            raise UserError(f"{name}: no file matches this pattern (from {os.getcwd()})")
+        return matches
+    raise UserError(f"{name}: no such file (from {os.getcwd()})")
+
+
+def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
+    """The file's bytes, decompressed if they are gzip (told by the bytes, not by the name).
+
+    Raises: UserError if the file cannot be read, is empty, is called .gz and is not, or is a
+        truncated or corrupt gzip file.
+    """
+    chunks = _read_file(name, counts)
+    first = next(chunks, b"")
+    if not first:
+        raise UserError(f"{name}: expected proteins, got an empty file. Was its download finished?")
+    chunks = chain([first], chunks)
+    if first.startswith(GZIP_MAGIC):
+        return gunzip(chunks, name)
+    if name.endswith(".gz"):
+        raise UserError(
+            f"{name}: expected gzip data, got {first[:20]!r}. If this is text, name it without"
+            " '.gz'; if it was downloaded, it may be an error page: fetch it again."
+        )
+    return chunks
+
+
+def _read_file(name: str, counts: ReadCounts) -> Iterator[bytes]:
+    counts.files += 1
+    try:
+        with open(name, "rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                counts.bytes_read += len(chunk)
+                yield chunk
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+
+
+def as_text(chunks: Iterator[bytes]) -> Iterator[str]:
+    r"""Pieces of text, cut anywhere: Latin-1 (any bytes are), all line ends made "\n"."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("latin-1")(), True)
+    for chunk in chunks:
+        yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)
+
+
+def as_lines(pieces: Iterator[str]) -> Iterator[str]:
+    r"""Whole lines, each with its "\n"; the last one perhaps without."""
+    rest: list[str] = []
+    for piece in pieces:
+        start = 0
+        while (end := piece.find("\n", start) + 1) > 0:
+            yield "".join([*rest, piece[start:end]]) if rest else piece[start:end]
+            rest, start = [], end
+        if start < len(piece):
+            rest.append(piece[start:])
+    if rest:
+        yield "".join(rest)
