@@ -5,9 +5,9 @@ Shapes: B batch, H heads, L positions, D head width, M features, V vocabulary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,25 @@ class Attention(Protocol):
         ...
 
 
-MakeAttention = Callable[[LayerSpec], Attention]
+@runtime_checkable
+class Redraws(Protocol):
+    """A mechanism with random features or hashes that training draws anew from time to time."""
+
+    def redraw_(self, count: int) -> None:
+        """Take draw number `count`: a pure function of the spec's seed and layer, and of count.
+
+        What is drawn stands in persistent buffers from construction on (draw 0).
+        """
+        ...
+
+
+@runtime_checkable
+class SharesParameters(Protocol):
+    """A mechanism that can use the first layer's parameters in place of its own."""
+
+    def share_(self, first: nn.Module) -> None:
+        """Called once, right after construction, in every layer but the first."""
+        ...
+
+
+MakeAttention = Callable[[LayerSpec], nn.Module]

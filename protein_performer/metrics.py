@@ -1,0 +1,73 @@
+"""Token-weighted metrics: sums now, ratios last.
+
+A mean of per-batch perplexities depends on how the data were batched; exp(total nll / total
+residues) does not. All states are sums, so they add over batches and over ranks.
+
+Shapes: N scored positions, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor
+
+
+class ResidueMetrics(torchmetrics.Metric):
+    """Accuracy, loss (nats) and perplexity over residues; special tokens are not scored.
+
+    Args:
+        vocabulary_size: V. A perplexity of V is a uniform guess over the vocabulary.
+        first_letter: the smallest code that is a residue; targets below it are left out.
+
+    Attributes:
+        nll: summed negative log-likelihood, nats, float64.
+        confusion: (V, V) int64 counts, rows the true residue, columns the predicted one.
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+
+    nll: Tensor
+    confusion: Tensor
+
+    def __init__(self, vocabulary_size: int, first_letter: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.first_letter = first_letter
+        self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        square = torch.zeros(vocabulary_size, vocabulary_size, dtype=torch.int64)
+        self.add_state("confusion", square, dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Add the rows whose target is a residue.
+
+        Args:
+            logits: (N, V), any float dtype; the log-softmax is taken in float32.
+            targets: (N,) int64 codes.
+        """
+        scored = targets >= self.first_letter
+        logits, targets = logits[scored].float(), targets[scored]
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        self.nll += losses.double().sum()
+        cells = targets * self.vocabulary_size + logits.argmax(-1)
+        counts = torch.bincount(cells, minlength=self.vocabulary_size**2)
+        self.confusion += counts.view_as(self.confusion)
+
+    @property
+    def target_counts(self) -> Tensor:
+        """(V,) int64, how often each token was the target."""
+        return self.confusion.sum(1)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`accuracy`, `loss`, `perplexity` (float64; NaN without residues) and `residues`."""
+        residues = self.confusion.sum()
+        loss = self.nll / residues
+        return {
+            "accuracy": self.confusion.trace().double() / residues,
+            "loss": loss,
+            "perplexity": loss.exp(),
+            "residues": residues,
+        }

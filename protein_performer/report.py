@@ -1,0 +1,83 @@
+"""What a run's numbers look like to a person: tables, and where they are kept.
+
+A run's folder holds `metrics.json`, one flat mapping from names such as `test/perplexity` to
+numbers. Tables are made from those files alone, so any run can be compared with any other.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.table import Table
+
+from protein_performer.errors import UserError
+
+Metrics = Mapping[str, float | int | str]
+
+METRICS_FILE = "metrics.json"
+_TEST_SETS = {"test": "test", "ood": "OOD"}
+
+
+def write_metrics(run_dir: Path, metrics: Metrics) -> Path:
+    """Write a run's `metrics.json`, keys sorted."""
+    path = run_dir / METRICS_FILE
+    path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+    return path
+
+
+def read_metrics(run_dir: Path) -> Metrics:
+    """Read a run's `metrics.json`. Raises UserError where there is none."""
+    path = run_dir / METRICS_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: expected the metrics of a finished run, found no such file")
+    metrics: Metrics = json.loads(path.read_text())
+    return metrics
+
+
+def results_table(metrics: Metrics) -> Table:
+    """One run beside the empirical baseline: accuracy and perplexity on each test set."""
+    table = Table(title=f"{metrics['model/name']}, {metrics['objective']}")
+    table.add_column("")
+    for title in _TEST_SETS.values():
+        table.add_column(f"{title} accuracy", justify="right")
+        table.add_column(f"{title} perplexity", justify="right")
+    for row, prefix in (("empirical baseline", "empirical_"), (str(metrics["model/name"]), "")):
+        cells = []
+        for name in _TEST_SETS:
+            cells.append(f"{100 * float(metrics[f'{name}/{prefix}accuracy']):.2f} %")
+            cells.append(f"{float(metrics[f'{name}/{prefix}perplexity']):.3f}")
+        table.add_row(row, *cells)
+    return table
+
+
+def comparison_table(run_dirs: Iterable[Path]) -> Table:
+    """Many runs in one table, best test perplexity of each objective first."""
+    runs = [(run_dir, read_metrics(run_dir)) for run_dir in run_dirs]
+    runs.sort(key=lambda run: (str(run[1]["objective"]), float(run[1]["test/perplexity"])))
+    table = Table(title=f"{len(runs)} runs")
+    for column in ("model", "objective", "seed"):
+        table.add_column(column)
+    for title in _TEST_SETS.values():
+        table.add_column(f"{title} acc.", justify="right")
+        table.add_column(f"{title} ppl.", justify="right")
+        table.add_column("/ empirical", justify="right")
+    for column in ("parameters", "steps", "seconds", "residues/s"):
+        table.add_column(column, justify="right")
+    for _, metrics in runs:
+        table.add_row(*_comparison_row(metrics))
+    return table
+
+
+def _comparison_row(metrics: Metrics) -> list[str]:
+    cells = [str(metrics["model/name"]), str(metrics["objective"]), str(metrics["seed"])]
+    for name in _TEST_SETS:
+        perplexity = float(metrics[f"{name}/perplexity"])
+        cells.append(f"{100 * float(metrics[f'{name}/accuracy']):.2f} %")
+        cells.append(f"{perplexity:.3f}")
+        cells.append(f"{perplexity / float(metrics[f'{name}/empirical_perplexity']):.3f}")
+    seconds = float(metrics["train/seconds"])
+    cells.append(f"{int(metrics['model/parameters']):,}")
+    cells.append(f"{int(metrics['train/steps']):,}")
+    cells.append(f"{seconds:.0f}")
+    cells.append(f"{float(metrics['train/residues']) / max(seconds, 1e-9):,.0f}")
+    return cells

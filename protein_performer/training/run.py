@@ -1,0 +1,92 @@
+"""The beginning and the end of a run: where it resumes, and what it leaves behind."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from protein_performer.errors import UserError
+from protein_performer.report import Metrics, results_table, write_metrics
+from protein_performer.training.module import LanguageModel
+from protein_performer.training.throughput import Throughput
+
+logger = logging.getLogger(__name__)
+
+
+def resume_from(ckpt_path: str | None, run_dir: Path) -> Path | None:
+    """The checkpoint to continue from, or None.
+
+    Args:
+        ckpt_path: a path; `last` for the one in the run's own folder; None to start anew.
+        run_dir: the run's folder. Curves that it already holds are set aside first, since Lightning
+            begins a new `metrics.csv`.
+    """
+    if ckpt_path is None:
+        return None
+    path = run_dir / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
+    if not path.is_file():
+        raise UserError(
+            f"ckpt_path={ckpt_path}: there is no {path}. `last` looks in this run's own folder: set"
+            " hydra.run.dir to the folder of the run to continue."
+        )
+    curves = run_dir / "metrics.csv"
+    if curves.is_file():
+        earlier = len(list(run_dir.glob("metrics.before-*.csv")))
+        curves.rename(run_dir / f"metrics.before-{earlier + 1}.csv")
+    return path
+
+
+def finish(
+    trainer: pl.Trainer,
+    module: LanguageModel,
+    data: pl.LightningDataModule,
+    run_dir: Path,
+    config: Mapping[str, Any],
+) -> Metrics:
+    """Test the best checkpoint, write `metrics.json`, print the table and what to do next."""
+    checkpoints = run_dir / "checkpoints"
+    best = checkpoints / "best.ckpt"
+    trainer.save_checkpoint(checkpoints / "last.ckpt")
+    if not best.is_file():
+        logger.warning("fitting ended before the first validation: best.ckpt is last.ckpt")
+        trainer.save_checkpoint(best)
+    metrics = _training_metrics(trainer, module, config)
+    trainer.validate(module, data, ckpt_path=best, verbose=False)
+    trainer.test(module, data, ckpt_path=best, verbose=False)
+    metrics.update(module.results)
+    if trainer.is_global_zero:
+        write_metrics(run_dir, metrics)
+        _print_results(metrics, best)
+    return metrics
+
+
+def _training_metrics(
+    trainer: pl.Trainer, module: LanguageModel, config: Mapping[str, Any]
+) -> dict[str, float | int | str]:
+    throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))
+    metrics: dict[str, float | int | str] = {
+        "model/name": config["model"]["name"],
+        "model/parameters": sum(p.numel() for p in module.model.parameters()),
+        "objective": config["objective"]["name"],
+        "seed": config["seed"],
+        "train/steps": trainer.global_step,
+        "train/residues": throughput.residues,
+        "train/seconds": round(throughput.seconds, 2),
+    }
+    return metrics
+
+
+def _print_results(metrics: Metrics, best: Path) -> None:
+    console = Console()
+    console.print(results_table(metrics))
+    console.print(
+        f"\nCheckpoint: {best}\nNext:\n"
+        f"  protein-performer evaluate {best} YOURS.fasta\n"
+        f"  protein-performer embed {best} YOURS.fasta embeddings.h5\n"
+        f"  wandb leet logs/wandb",
+        soft_wrap=True,
+        highlight=False,
+    )

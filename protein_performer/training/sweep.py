@@ -1,0 +1,25 @@
+"""After a Hydra multirun: one table of all its runs."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+from typing_extensions import override
+
+from protein_performer.report import METRICS_FILE, comparison_table
+
+
+class CompareRuns(Callback):
+    """Prints the comparison of a sweep's finished runs, and how to print it again."""
+
+    @override
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        run_dirs = sorted(path.parent for path in sweep_dir.glob(f"*/{METRICS_FILE}"))
+        if not run_dirs:
+            return
+        console = Console()
+        console.print(comparison_table(run_dirs))
+        console.print(f"Again: protein-performer compare {sweep_dir}/*", soft_wrap=True)

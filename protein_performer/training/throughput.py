@@ -1,0 +1,86 @@
+"""How fast a run learns from residues, and how much of its work is padding."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from protein_performer.alphabet import Alphabet
+from protein_performer.batch import Batch
+
+
+class Throughput(pl.Callback):
+    """Logs `train/residues_per_second` and `train/padding_share`, and totals of the whole run.
+
+    Seconds are those between the start of a training batch and its end, the wait for the next batch
+    included, validation and checkpoints not. The totals go on over a resumed run.
+    """
+
+    def __init__(self) -> None:
+        self.residues = 0
+        self.seconds = 0.0
+        self._window: list[Tensor] = []  # (residues, tokens, places) of each batch, on its device
+        self._window_start = 0.0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._window_start = time.perf_counter()
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        self._window.append(_count(batch))
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._close_window(pl_module)
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking and self._window:
+            self._close_window(pl_module, log=False)
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._window_start = time.perf_counter()
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._window:
+            self._close_window(pl_module, log=False)
+
+    def _close_window(self, pl_module: pl.LightningModule, *, log: bool = True) -> None:
+        # One transfer from the device a window, not one a step.
+        residues, tokens, places = torch.stack(self._window).sum(0).tolist()
+        now = time.perf_counter()
+        seconds = now - self._window_start
+        self.residues += residues
+        self.seconds += seconds
+        if log:
+            pl_module.log("train/residues_per_second", residues / seconds, prog_bar=True)
+            pl_module.log("train/padding_share", 1 - tokens / places)
+            pl_module.log("train/residues", float(self.residues))
+        self._window, self._window_start = [], now
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"residues": self.residues, "seconds": self.seconds}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.residues, self.seconds = state_dict["residues"], state_dict["seconds"]
+
+
+def _count(batch: Batch) -> Tensor:
+    """(3,) int64: residues, tokens, and places of the padded rectangle."""
+    special = (batch.inputs == Alphabet.bos) | (batch.inputs == Alphabet.eos)
+    residues = (batch.mask & ~special).sum()
+    places = torch.tensor(batch.mask.numel(), device=batch.mask.device)
+    return torch.stack((residues, batch.mask.sum(), places))
