@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 
@@ -103,12 +104,13 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: there is no such checkpoint. A run writes RUN/checkpoints/best.ckpt and"
             " last.ckpt, and prints where."
         )
+    # torch.save writes a zip file; older pickles are refused before anything reads them.
+    if not is_zipfile(path):
+        raise UserError(f"{path}: not a checkpoint, or one whose end is missing")
     try:
         contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(
-            f"{path}: not a checkpoint of plain tensors, or a damaged one: {error}"
-        ) from None
+    except (UnpicklingError, RuntimeError) as error:
+        raise UserError(f"{path}: not a checkpoint of plain types: {error}") from None
     return contents
 
 
