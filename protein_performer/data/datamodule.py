@@ -1,0 +1,260 @@
+"""Proteins for Lightning: prepared once, then batches as a function of (seed, epoch, step)."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.batch import Batch
+from protein_performer.data.cache import prepare_once, prepared_folder
+from protein_performer.data.collate import Batches, Crop
+from protein_performer.data.objectives import Objective
+from protein_performer.data.order import BatchOrder, make_buckets
+from protein_performer.data.prepare import Preparation, read_manifest
+from protein_performer.data.report import DataReport, make_report
+from protein_performer.data.sampler import BatchSampler
+from protein_performer.data.shards import StoredSplit
+from protein_performer.data.splits import SplitRule
+from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_SPECIALS = 2  # <bos> and <eos>; the causal objective reads one less
+
+
+class ProteinDataModule(pl.LightningDataModule):
+    """FASTA files to batches for training, validation, test and OOD.
+
+    `prepare_data` writes the sources' prepared form into `cache_dir`, once. Training resumes on
+    the next unseen batch: the position is in the checkpoint, and any number of ranks and workers
+    goes on from it with the same global batches.
+
+    Args:
+        sources: FASTA or FASTA.gz files, or globs.
+        objective: what is asked of the model.
+        splits: which protein belongs where.
+        alphabet, residue_policy: how residues become tokens.
+        max_length: residues of a protein that enter a batch; None for all, whatever the length.
+        crop: of longer proteins train on a random `window`, another one each epoch, or on the
+            `start`. Evaluation takes the start.
+        batch_tokens: the most tokens of a global batch (of all ranks together), padding and special
+            tokens included. Gradient accumulation multiplies it.
+        eval_batch_tokens: the same for validation and test; None for `batch_tokens`.
+        bucket_ratio: longest over shortest protein of a batch; nearer to 1 means less padding and
+            less mixing.
+        seed: of order, windows and masks in training.
+        eval_seed: of the masks in evaluation; keep it, or figures cannot be compared.
+        num_workers: processes that make batches; 0 makes them in the training process.
+        cache_dir: where prepared folders go; None for `prepared/` beside the first source.
+    """
+
+    test_names = ("test", "ood")
+
+    def __init__(
+        self,
+        sources: str | Sequence[str],
+        objective: Objective,
+        splits: SplitRule,
+        *,
+        alphabet: Alphabet | None = None,
+        residue_policy: ResiduePolicy = "error",
+        max_length: int | None = 1024,
+        crop: Crop = "window",
+        batch_tokens: int = 16384,
+        eval_batch_tokens: int | None = None,
+        bucket_ratio: float = 1.08,
+        seed: int = 0,
+        eval_seed: int = 0,
+        num_workers: int = 0,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        if max_length is not None and max_length < 1:
+            raise UserError(f"data.max_length: expected at least 1 or null, got {max_length}")
+        if bucket_ratio <= 1:
+            raise UserError(f"data.bucket_ratio: expected more than 1, got {bucket_ratio}")
+        if crop not in ("window", "start"):
+            raise UserError(f"data.crop: expected 'window' or 'start', got {crop!r}")
+        self.sources = [sources] if isinstance(sources, str) else list(sources)
+        self.objective = objective
+        self.alphabet = alphabet or Alphabet()
+        self.residue_policy = residue_policy
+        self.preparation = Preparation(self.alphabet, residue_policy, splits)
+        self.max_length = max_length
+        self.crop: Crop = crop
+        self.batch_tokens = batch_tokens
+        self.eval_batch_tokens = eval_batch_tokens or batch_tokens
+        self.bucket_ratio = bucket_ratio
+        self.seed = seed
+        self.eval_seed = eval_seed
+        self.num_workers = num_workers
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self._start = (0, 0)  # (epoch, batch) to train from
+
+    @cached_property
+    def folder(self) -> Path:
+        """The prepared folder."""
+        cache = self.cache_dir or Path(self.sources[0]).parent / "prepared"
+        return prepared_folder(self.sources, self.preparation, cache)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was read, dropped and written; prepares the data if that was not done."""
+        self.prepare_data()
+        return read_manifest(self.folder)
+
+    def prepare_data(self) -> None:
+        """Prepare the sources, unless a folder made from the same ones is there."""
+        prepare_once(self.sources, self.preparation, self.folder)
+
+    def setup(self, stage: str) -> None:
+        """Check that no split in use is empty, and say what there is."""
+        wanted = {"fit": ("train", "valid"), "validate": ("valid",), "test": self.test_names}
+        for name in wanted.get(stage, ()):
+            if len(self.split(name)) == 0:
+                raise UserError(
+                    f"{', '.join(self.sources)}: the {name} split is empty. Give more proteins, or"
+                    f" raise its share in data.splits ({self.preparation.splits})."
+                )
+        if stage == "fit":
+            self._start = (0, 0)
+            log.info("%s", self.report())
+
+    def split(self, name: str) -> StoredSplit:
+        """The stored proteins of `train`, `valid`, `test` or `ood`."""
+        entry = self.manifest["splits"][name]
+        return StoredSplit(
+            self.folder / name,
+            shard_proteins=self.manifest["definition"]["shard_proteins"],
+            shards=len(entry["shards"]),
+            proteins=entry["proteins"],
+        )
+
+    def residue_counts(self) -> Tensor:
+        """(V,) int64, how often each token occurs in the training set; no special tokens."""
+        return torch.tensor(self.manifest["splits"]["train"]["residue_counts"])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches of an epoch of training, on any number of ranks."""
+        return len(self.order("train"))
+
+    def order(self, name: str) -> BatchOrder:
+        """The batches of a split: shuffled in training, by length in evaluation."""
+        training = name == "train"
+        counts = self.split(name).length_counts()
+        buckets = make_buckets(
+            counts,
+            max_length=self.max_length or len(counts),
+            batch_tokens=self.batch_tokens if training else self.eval_batch_tokens,
+            specials=_SPECIALS,
+            ratio=self.bucket_ratio,
+        )
+        return BatchOrder(buckets, self.seed if training else None)
+
+    def report(self) -> DataReport:
+        """What was read, dropped and cut, and what each split holds."""
+        orders = {
+            name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
+        }
+        lengths = {name: self.split(name).length_counts() for name in orders}
+        return make_report(self.manifest, lengths, orders, self.max_length)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the training set, from where the checkpoint stopped."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the validation set, always the same."""
+        return self._loader("valid")
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Batches of the test sets, in the order of `test_names`."""
+        return [self._loader(name) for name in self.test_names]
+
+    def _loader(self, name: str) -> DataLoader[Batch]:
+        training = name == "train"
+        split = self.split(name)
+        batches = Batches(
+            split,
+            self.alphabet,
+            self.objective,
+            max_length=self.max_length or len(split.length_counts()),
+            crop=self.crop,
+            seed=self.seed if training else self.eval_seed,
+            evaluating=not training,
+        )
+        sampler = BatchSampler(
+            batches,
+            self.order(name),
+            split.by_length(),
+            rank=self.trainer.global_rank if self.trainer else 0,
+            num_ranks=self.trainer.world_size if self.trainer else 1,
+            start=self._start if training else (0, 0),
+        )
+        return ResumableLoader(
+            batches,
+            batch_size=None,  # the sampler's items are whole batches
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next batch to train on, and what makes the batches what they are."""
+        # Lightning saves inside on_train_batch_end, before it counts the batch as completed;
+        # `processed` already holds it, and never holds a batch that an exception broke off.
+        assert self.trainer is not None
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        epoch, batch = divmod(done, int(self.trainer.num_training_batches))
+        return {"epoch": epoch, "batch": batch, "identity": self._identity()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue at the checkpoint's next batch.
+
+        Raises: UserError if this run would form other batches than the checkpoint's.
+        """
+        ours, theirs = self._identity(), state_dict["identity"]
+        differing = [
+            f"{key}: {theirs.get(key)} -> {ours[key]}"
+            for key in ours
+            if theirs.get(key) != ours[key]
+        ]
+        if differing:
+            raise UserError(
+                "the checkpoint cannot be resumed with other data or batches, since its place in"
+                f" the epoch would mean nothing ({'; '.join(differing)}). Set data.* as they were."
+            )
+        self._start = (state_dict["epoch"], state_dict["batch"])
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "data": self.manifest["splits"]["train"]["proteins"],
+            "content": self.manifest["content"],
+            "max_length": self.max_length,
+            "batch_tokens": self.batch_tokens,
+            "bucket_ratio": self.bucket_ratio,
+            "seed": self.seed,
+        }
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that Lightning takes for resumable, as it is: its sampler starts anywhere.
+
+    The position is the DataModule's to keep, so there is no state here; without these two methods
+    Lightning warns that a run resumed midway may be unreliable.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; see `ProteinDataModule.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing; see `ProteinDataModule.load_state_dict`."""

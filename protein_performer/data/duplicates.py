@@ -1,0 +1,77 @@
+"""Which proteins are exact copies of another: found on disk, in memory that hardly grows.
+
+Each protein's 128-bit digest is appended to one of 256 files by its first bits. Equal sequences
+meet in the same file, and one file at a time is sorted: of 200 million proteins, 6.4 GB on disk
+and about 100 MB in memory. The chance that two different ones share a digest is below 1e-22.
+"""
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FILES = 256
+_ROW = 4  # uint64 words: two of the digest, split, index in the split
+
+
+def digest_each(tokens: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(N, 2) digests of N sequences that stand in `tokens` one after another."""
+    content, begin, digests = tokens.tobytes(), 0, []
+    for length in lengths.tolist():
+        digests.append(blake2b(content[begin : begin + length], digest_size=16).digest())
+        begin += length
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
+
+
+class DuplicateFinder:
+    """Collects digests, then says which proteins to leave out.
+
+    Args:
+        folder: for its files, which `duplicates` removes again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._paths = [folder / f"{file:02x}" for file in range(_FILES)]
+        self._files: list[BinaryIO] = [path.open("wb") for path in self._paths]
+
+    def add(
+        self, digests: NDArray[np.uint64], split: NDArray[np.uint8], index: NDArray[np.int64]
+    ) -> None:
+        """Note N proteins.
+
+        Args:
+            digests: (N, 2).
+            split: (N,) of several splits that hold a copy, the highest keeps it.
+            index: (N,) in the split; of several copies there, the first is kept.
+        """
+        rows = np.empty((len(digests), _ROW), dtype="<u8")
+        rows[:, :2], rows[:, 2], rows[:, 3] = digests, split, index
+        file = (digests[:, 0] >> np.uint64(56)).astype(np.int64)
+        order = np.argsort(file, kind="stable")
+        rows, bounds = rows[order], np.searchsorted(file[order], np.arange(_FILES + 1))
+        for number in np.flatnonzero(np.diff(bounds)).tolist():
+            self._files[number].write(rows[bounds[number] : bounds[number + 1]].tobytes())
+
+    def duplicates(self, sizes: list[int]) -> list[NDArray[np.bool_]]:
+        """For each split, given how many proteins it has: True where a protein is left out."""
+        for file in self._files:
+            file.close()
+        duplicate = [np.zeros(size, dtype=np.bool_) for size in sizes]
+        for path in self._paths:
+            rows = np.fromfile(path, dtype="<u8").reshape(-1, _ROW)
+            path.unlink()
+            high, low, split, index = rows[_order(rows)].T
+            again = np.flatnonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])) + 1
+            for number, mask in enumerate(duplicate):
+                mask[index[again[split[again] == number]].astype(np.int64)] = True
+        self.folder.rmdir()
+        return duplicate
+
+
+def _order(rows: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Equal digests together, the copy that is kept first among them."""
+    return np.lexsort((rows[:, 3], ~rows[:, 2], rows[:, 1], rows[:, 0]))

@@ -1,0 +1,88 @@
+"""The length order of a split: a counting sort in two passes over its shards."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
+
+_TOGETHER = 4096  # proteins whose residues are counted at once
+
+
+class SplitCounts(NamedTuple):
+    """What takes part in a split, duplicates left out."""
+
+    proteins: int
+    residues: int
+    by_token: NDArray[np.int64]  # (V,) occurrences of each token
+
+
+def write_index(
+    split: StoredSplit, duplicate: NDArray[np.bool_], vocabulary_size: int
+) -> SplitCounts:
+    """Write `by_length.npy` and `length_counts.npy` of a split, and count its residues.
+
+    Equal lengths keep the order of the shards. Beside the arrays written, memory is that of one
+    shard's offsets.
+
+    Args:
+        split: whose shards are complete.
+        duplicate: (stored proteins,) True where one is left out.
+        vocabulary_size: V.
+    """
+    length_counts = np.zeros(1, dtype=np.int64)
+    by_token = np.zeros(vocabulary_size, dtype=np.int64)
+    for shard in range(split.num_shards):
+        keep, lengths = _kept_lengths(split, shard, duplicate)
+        here = np.bincount(lengths[keep], minlength=len(length_counts))
+        here[: len(length_counts)] += length_counts
+        length_counts = here
+        by_token += _count_tokens(split, shard, keep, vocabulary_size)
+    proteins = int(length_counts.sum())
+    np.save(split.folder / LENGTH_COUNTS, length_counts)
+    _write_by_length(split, duplicate, length_counts)
+    residues = int(length_counts @ np.arange(len(length_counts)))
+    return SplitCounts(proteins, residues, by_token)
+
+
+def _write_by_length(
+    split: StoredSplit, duplicate: NDArray[np.bool_], length_counts: NDArray[np.int64]
+) -> None:
+    dtype = np.uint32 if len(duplicate) <= 2**32 else np.uint64
+    path, proteins = split.folder / BY_LENGTH, int(length_counts.sum())
+    if proteins == 0:
+        np.save(path, np.zeros(0, dtype))
+        return
+    order = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(proteins,))
+    place = np.cumsum(length_counts) - length_counts  # of the next protein of each length
+    for shard in range(split.num_shards):
+        keep, lengths = _kept_lengths(split, shard, duplicate)
+        rows = np.flatnonzero(keep)
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        here = np.bincount(lengths[rows], minlength=len(length_counts))
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(here) - here, here)
+        order[place[lengths[rows]] + within] = rows + shard * split.shard_proteins
+        place += here
+    order.flush()
+
+
+def _kept_lengths(
+    split: StoredSplit, shard: int, duplicate: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    lengths = np.diff(split.shard(shard)[1]).astype(np.int64)
+    first = shard * split.shard_proteins
+    return ~duplicate[first : first + len(lengths)], lengths
+
+
+def _count_tokens(
+    split: StoredSplit, shard: int, keep: NDArray[np.bool_], vocabulary_size: int
+) -> NDArray[np.int64]:
+    tokens, offsets = split.shard(shard)
+    counts = np.zeros(vocabulary_size, dtype=np.int64)
+    for begin in range(0, len(keep), _TOGETHER):
+        bounds = offsets[begin : begin + _TOGETHER + 1].astype(np.int64)
+        part = tokens[bounds[0] : bounds[-1]]
+        kept = part[np.repeat(keep[begin : begin + _TOGETHER], np.diff(bounds))]
+        counts += np.bincount(kept, minlength=vocabulary_size)
+    return counts

@@ -1,0 +1,214 @@
+"""Records -> a prepared folder: read once, encode, split, find copies, sort by length.
+
+The folder appears whole or not at all: everything is written beside it and then renamed.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.data.duplicates import DuplicateFinder, digest_each
+from protein_performer.data.index import write_index
+from protein_performer.data.records import ReadCounts, Record
+from protein_performer.data.shards import ShardWriter, StoredSplit
+from protein_performer.data.splits import SPLITS, SplitRule
+from protein_performer.errors import UserError
+
+FORMAT = 1  # of the prepared folder; another number, another layout
+MANIFEST = "manifest.json"
+SHARD_PROTEINS = 2**18
+
+_TOGETHER = 4096  # records encoded at once
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How records become tokens in splits.
+
+    Attributes:
+        alphabet: see there.
+        residue_policy: for characters outside it.
+        splits: see there.
+        shard_proteins: proteins of a shard.
+    """
+
+    alphabet: Alphabet
+    residue_policy: ResiduePolicy
+    splits: SplitRule
+    shard_proteins: int = SHARD_PROTEINS
+
+    def definition(self) -> dict[str, Any]:
+        """All of it, in plain types."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def prepare(
+    records: Iterable[Record],
+    folder: Path,
+    how: Preparation,
+    *,
+    read: ReadCounts,
+    sources: Any = None,
+) -> None:
+    """Write a prepared folder, atomically; where another process was faster, keep its.
+
+    Memory does not grow with the number of records but for a byte a protein in the last step.
+
+    Args:
+        records: in any order; the splits do not depend on it.
+        folder: must not exist; its parent is made.
+        how: see there.
+        read: what the reader counted, complete when `records` are at their end.
+        sources: whatever identifies them, in plain types, for the manifest.
+
+    Raises: UserError for bad records (see `Alphabet.encode`) and if there are none. Then, as after
+        any other exception, nothing is left behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        manifest = _write_all(records, partial, how)
+        manifest |= {"sources": sources, "read": asdict(read)}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        partial.chmod(0o755)  # mkdtemp's is for its owner alone
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not (folder / MANIFEST).is_file():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dict[str, Any]:
+    writers = [ShardWriter(folder / name, how.shard_proteins) for name in SPLITS]
+    finder = DuplicateFinder(folder / "digests")
+    encoder = _Encoder(how.alphabet, how.residue_policy)
+    for chunk in _chunks(records):
+        accessions, lengths, tokens = encoder.encode(chunk)
+        digests = digest_each(tokens, lengths)
+        split = how.splits.assign(accessions, digests[:, 0])
+        index = np.empty(len(split), dtype=np.int64)
+        for number, writer in enumerate(writers):
+            here = split == number
+            index[here] = writer.proteins + np.arange(np.count_nonzero(here))
+            names = [accessions[i] for i in np.flatnonzero(here)]
+            writer.write(names, lengths[here], tokens[np.repeat(here, lengths)])
+        finder.add(digests, split, index)
+    for writer in writers:
+        writer.close()
+    if not any(writer.proteins for writer in writers):
+        raise UserError("expected at least one protein to prepare, the sources have none")
+    duplicates = finder.duplicates([writer.proteins for writer in writers])
+    splits = {
+        name: _describe(writer, duplicate, how)
+        for name, writer, duplicate in zip(SPLITS, writers, duplicates, strict=True)
+    }
+    return {
+        "definition": how.definition(),
+        "content": _content(splits),
+        "residues": asdict(encoder.counts),
+        "emptied": encoder.emptied,
+        "splits": splits,
+    }
+
+
+def _describe(
+    writer: ShardWriter, duplicate: NDArray[np.bool_], how: Preparation
+) -> dict[str, Any]:
+    """Index a finished split; its entry in the manifest."""
+    stored = StoredSplit(
+        writer.folder, shard_proteins=how.shard_proteins, shards=len(writer.shards), proteins=0
+    )
+    counts = write_index(stored, duplicate, len(how.alphabet))
+    return {
+        "proteins": counts.proteins,
+        "residues": counts.residues,
+        "duplicates": int(duplicate.sum()),
+        "residue_counts": counts.by_token.tolist(),
+        "shards": [shard._asdict() for shard in writer.shards],
+    }
+
+
+def _content(splits: dict[str, Any]) -> str:
+    """One digest of all tokens in all splits: equal folders, whatever their sources' names."""
+    digests = [shard["sha256"] for split in splits.values() for shard in split["shards"]]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    records = iter(records)
+    while chunk := list(islice(records, _TOGETHER)):
+        yield chunk
+
+
+class _Encoder:
+    """Encodes many records in one go, and one at a time only where a character is odd."""
+
+    def __init__(self, alphabet: Alphabet, policy: ResiduePolicy) -> None:
+        self.alphabet = alphabet
+        self.policy = policy
+        self.counts = ResidueCounts()
+        self.emptied = 0  # records that the policy `skip` left without a residue
+
+    def encode(
+        self, records: list[Record]
+    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
+        """Accessions, (N,) lengths, and the tokens of all one after another."""
+        joined = "".join(record.sequence for record in records)
+        lengths = np.fromiter((len(record.sequence) for record in records), np.int64, len(records))
+        counts = ResidueCounts()
+        try:
+            tokens = self.alphabet.encode(joined, self.policy, counts=counts)
+        except UserError:
+            counts.skipped = 1  # let the record's own encoding name it
+        if counts.skipped:
+            return self._encode_each(records)
+        self.counts.add(counts)
+        return [record.accession for record in records], lengths, tokens
+
+    def _encode_each(
+        self, records: list[Record]
+    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
+        accessions, parts = [], []
+        for record in records:
+            where = f"record {record.accession}"
+            part = self.alphabet.encode(
+                record.sequence, self.policy, counts=self.counts, where=where
+            )
+            if part.size == 0:
+                self.emptied += 1
+                continue
+            accessions.append(record.accession)
+            parts.append(part)
+        lengths = np.array([part.size for part in parts], dtype=np.int64)
+        return accessions, lengths, np.concatenate([*parts, np.zeros(0, np.uint8)])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a prepared folder.
+
+    Raises: UserError if the folder is none, or of another format.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        found = manifest["definition"]["format"]
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a prepared folder, it has no {MANIFEST}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{folder / MANIFEST}: damaged ({error}). Prepare again.") from None
+    if found != FORMAT:
+        raise UserError(
+            f"{folder}: prepared in format {found}, this version reads {FORMAT}. Prepare again."
+        )
+    return manifest

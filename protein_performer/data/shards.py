@@ -1,0 +1,181 @@
+"""Prepared proteins on disk: immutable shards of token codes, found by arithmetic.
+
+A split is a folder of shards of R proteins each, so protein i is row i % R of shard i // R. Of each
+shard there are three files: `NNNNN.tokens`, all residues one after another, a byte each;
+`NNNNN.offsets`, R + 1 uint64, little-endian, where each protein begins; `NNNNN.accessions`, one a
+line. `by_length.npy` lists the proteins that take part in order of length (exact duplicates stay
+in their shard and out of that list), `length_counts.npy` how many there are of each length.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.errors import UserError
+
+SHARD_FILES = ("tokens", "offsets", "accessions")
+BY_LENGTH, LENGTH_COUNTS = "by_length.npy", "length_counts.npy"
+
+
+class ShardMeta(NamedTuple):
+    """One shard, for the manifest."""
+
+    proteins: int
+    residues: int
+    sha256: dict[str, str]  # kind of file -> digest
+
+
+def shard_path(folder: Path, shard: int, kind: str) -> Path:
+    """The file of a shard: `kind` is one of `SHARD_FILES`."""
+    return folder / f"{shard:05d}.{kind}"
+
+
+class ShardWriter:
+    """Writes the proteins of one split, in order; memory does not grow with their number.
+
+    Args:
+        folder: made if missing.
+        shard_proteins: R.
+    """
+
+    def __init__(self, folder: Path, shard_proteins: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.shard_proteins = shard_proteins
+        self.shards: list[ShardMeta] = []
+        self.proteins = 0
+        self._open: _OpenShard | None = None
+
+    def write(
+        self, accessions: Sequence[str], lengths: NDArray[np.int64], tokens: NDArray[np.uint8]
+    ) -> None:
+        """Append proteins; `tokens` holds their residues one after another."""
+        begin, ends = 0, np.cumsum(lengths)
+        while begin < len(accessions):
+            if self._open is None:
+                self._open = _OpenShard(self.folder, len(self.shards))
+            end = min(len(accessions), begin + self.shard_proteins - self._open.proteins)
+            first = int(ends[begin - 1]) if begin else 0
+            part = tokens[first : int(ends[end - 1])]
+            self._open.append(accessions[begin:end], lengths[begin:end], part)
+            if self._open.proteins == self.shard_proteins:
+                self._finish_shard()
+            self.proteins += end - begin
+            begin = end
+
+    def close(self) -> None:
+        """Finish the last shard."""
+        if self._open is not None:
+            self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        assert self._open is not None
+        self.shards.append(self._open.close())
+        self._open = None
+
+
+class _OpenShard:
+    """A shard that is being written."""
+
+    def __init__(self, folder: Path, shard: int) -> None:
+        self.proteins = self.residues = 0
+        self._files: dict[str, BinaryIO] = {
+            kind: shard_path(folder, shard, kind).open("wb") for kind in SHARD_FILES
+        }
+        self._digests = {kind: hashlib.sha256() for kind in SHARD_FILES}
+        self._put("offsets", np.zeros(1, "<u8").tobytes())
+
+    def append(
+        self, accessions: Sequence[str], lengths: NDArray[np.int64], tokens: NDArray[np.uint8]
+    ) -> None:
+        self._put("tokens", tokens.tobytes())
+        self._put("offsets", (self.residues + np.cumsum(lengths)).astype("<u8").tobytes())
+        self._put("accessions", "".join(f"{name}\n" for name in accessions).encode())
+        self.proteins += len(accessions)
+        self.residues += len(tokens)
+
+    def close(self) -> ShardMeta:
+        for file in self._files.values():
+            file.close()
+        digests = {kind: digest.hexdigest() for kind, digest in self._digests.items()}
+        return ShardMeta(self.proteins, self.residues, digests)
+
+    def _put(self, kind: str, content: bytes) -> None:
+        self._files[kind].write(content)
+        self._digests[kind].update(content)
+
+
+class StoredSplit:
+    """Reads the proteins of one split by their index; maps files, copies nothing.
+
+    Args:
+        folder: of the split.
+        shard_proteins: R.
+        shards: number of shards.
+        proteins: that take part, duplicates left out.
+    """
+
+    def __init__(self, folder: Path, *, shard_proteins: int, shards: int, proteins: int) -> None:
+        self.folder = folder
+        self.shard_proteins = shard_proteins
+        self.num_shards = shards
+        self._proteins = proteins
+        self._mapped: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint64]]] = {}
+
+    def __len__(self) -> int:
+        """Proteins that take part."""
+        return self._proteins
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker process: it maps the files itself."""
+        return {**self.__dict__, "_mapped": {}}
+
+    def residues(self, index: int) -> NDArray[np.uint8]:
+        """The (L,) residues of a protein, without special tokens; read-only."""
+        shard, row = divmod(index, self.shard_proteins)
+        tokens, offsets = self._mapped.get(shard) or self.shard(shard)
+        return tokens[int(offsets[row]) : int(offsets[row + 1])]
+
+    def shard(self, shard: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+        """Tokens and offsets of a shard."""
+        if shard not in self._mapped:
+            self._mapped[shard] = (
+                _map(shard_path(self.folder, shard, "tokens"), np.uint8),
+                _map(shard_path(self.folder, shard, "offsets"), "<u8"),
+            )
+        return self._mapped[shard]
+
+    def accessions(self, shard: int) -> list[str]:
+        """The accessions of a shard, in order."""
+        return shard_path(self.folder, shard, "accessions").read_text("utf-8").split("\n")[:-1]
+
+    def accession(self, index: int) -> str:
+        """The accession of a protein; reads the whole list of its shard."""
+        shard, row = divmod(index, self.shard_proteins)
+        return self.accessions(shard)[row]
+
+    def by_length(self) -> NDArray[np.integer]:
+        """(len(self),) indices of the proteins that take part, shortest first; mapped."""
+        return np.asarray(np.load(self.folder / BY_LENGTH, mmap_mode="r" if len(self) else None))
+
+    def length_counts(self) -> NDArray[np.int64]:
+        """(longest + 1,) how many of the proteins that take part have each length."""
+        return np.asarray(np.load(self.folder / LENGTH_COUNTS))
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The residues of the proteins that take part, shortest first."""
+        return (self.residues(int(index)) for index in self.by_length())
+
+
+def _map(path: Path, dtype: Any) -> NDArray[Any]:
+    try:
+        # A plain array over the map: slicing a np.memmap itself costs twice as much.
+        return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: missing; the prepared folder is damaged. Remove it and prepare again."
+        ) from None
