@@ -20,7 +20,8 @@ def inflater() -> ModuleType:
         from isal import isal_zlib
     except ImportError:
         return zlib
-    return isal_zlib  # type: ignore[no-any-return]
+    module: ModuleType = isal_zlib
+    return module
 
 
 def gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:

@@ -1,14 +1,13 @@
-"""From what the user names (files, globs, addresses) to streams of bytes and of lines."""
+"""From what the user names (files, globs, addresses) to streams of bytes."""
 
-import codecs
 import glob
-import io
 import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from protein_performer.data.compression import GZIP_MAGIC, gunzip
+from protein_performer.data.fasta import empty_file
 from protein_performer.data.record import ReadCounts
 from protein_performer.errors import UserError
 
@@ -60,7 +59,7 @@ def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
     chunks = _read_file(name, counts)
     first = next(chunks, b"")
     if not first:
-        raise UserError(f"{name}: expected proteins, got an empty file. Was its download finished?")
+        raise empty_file(name)
     chunks = chain([first], chunks)
     if first.startswith(GZIP_MAGIC):
         return gunzip(chunks, name)
@@ -81,25 +80,3 @@ def _read_file(name: str, counts: ReadCounts) -> Iterator[bytes]:
                 yield chunk
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
-
-
-def as_text(chunks: Iterator[bytes]) -> Iterator[str]:
-    r"""Pieces of text, cut anywhere: Latin-1 (any bytes are), all line ends made "\n"."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("latin-1")(), True)
-    for chunk in chunks:
-        yield decoder.decode(chunk)
-    yield decoder.decode(b"", final=True)
-
-
-def as_lines(pieces: Iterator[str]) -> Iterator[str]:
-    r"""Whole lines, each with its "\n"; the last one perhaps without."""
-    rest: list[str] = []
-    for piece in pieces:
-        start = 0
-        while (end := piece.find("\n", start) + 1) > 0:
-            yield "".join([*rest, piece[start:end]]) if rest else piece[start:end]
-            rest, start = [], end
-        if start < len(piece):
-            rest.append(piece[start:])
-    if rest:
-        yield "".join(rest)
