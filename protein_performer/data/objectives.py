@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
-from protein_performer.data.randomness import draws, hash64, threshold
+from protein_performer.data.randomness import draws, lots16
 from protein_performer.errors import UserError
 
 Codes = NDArray[np.uint8]
 Targets = NDArray[np.int64]
 
-_SELECT, _REPLACE = 1, 2  # what a position's draw decides: keeps the two apart
+# Which draws of a protein's generator serve what: position p's lot to be selected is in draw
+# p // 4, its replacement is draw REPLACEMENTS + p.
+REPLACEMENTS, WINDOW = 2**32, 2**33
 
 
 class Windows(NamedTuple):
@@ -25,13 +27,11 @@ class Windows(NamedTuple):
     Attributes:
         tokens: (B, L) uint8: `<bos>`, the residues, `<eos>` where the window holds the protein's
             end, then `<pad>`.
-        starts: (B,) int64, residues of the protein before the window.
-        keys: (B,) uint64, the proteins' random numbers.
+        keys: (B,) uint64, what the proteins' random numbers follow from.
         evaluating: True where figures are compared, False in training.
     """
 
     tokens: Codes
-    starts: NDArray[np.int64]
     keys: NDArray[np.uint64]
     evaluating: bool
 
@@ -58,15 +58,25 @@ class MaskedResidues:
     (google-research, protein_lm), and draws from 25 letters; we draw from the 20 standard ones.
 
     Args:
-        select: probability that a residue is selected.
+        select: probability that a residue is selected, to the nearest 1/65536.
         mask: share of the selected that is read as `<mask>`.
         random: share of the selected that is read as a random standard residue (it may be the
             same one). The rest is read as it is.
+        evaluate_hidden: in evaluation every selected residue is read as `<mask>`, whatever the
+            shares. A tenth of the answers shown, as in BERT's shares, flatters every model that
+            copies them and says nothing of what it knows: 20 steps of training then seem to beat
+            the empirical baseline by 9 %. False evaluates with the shares of training.
     """
 
     causal: ClassVar[bool] = False
 
-    def __init__(self, select: float = 0.15, mask: float = 0.8, random: float = 0.1) -> None:
+    def __init__(
+        self,
+        select: float = 0.15,
+        mask: float = 0.8,
+        random: float = 0.1,
+        evaluate_hidden: bool = True,
+    ) -> None:
         if not 0 < select <= 1:
             raise UserError(f"objective: expected 0 < select <= 1, got {select}")
         if mask < 0 or random < 0 or mask + random > 1 + 1e-9:
@@ -75,39 +85,47 @@ class MaskedResidues:
                 f" together, got mask={mask}, random={random}"
             )
         self.select, self.mask, self.random = select, mask, random
+        self.evaluate_hidden = evaluate_hidden
 
     def __call__(self, windows: Windows, alphabet: Alphabet) -> tuple[Codes, Targets]:
         """Return inputs with hidden residues, and targets at the selected ones only."""
         tokens = windows.tokens
-        # Column 0 is <bos>: the residue in column c is number starts + c - 1 of its protein.
-        number = windows.starts[:, None] + np.arange(-1, tokens.shape[1] - 1)
         residue = tokens >= alphabet.first_letter
-        lots = draws(hash64(windows.keys, _SELECT)[:, None], np.maximum(number, 0))
-        selected = (lots < threshold(self.select)) & residue
+        lots = lots16(windows.keys, tokens.shape[1])
+        selected = lots < round(self.select * 2**16)
+        selected &= residue
         if windows.evaluating:
             _select_one_at_least(selected, lots, residue)
-        rows, columns = np.nonzero(selected)
+        places = np.flatnonzero(selected)
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
-        targets[rows, columns] = tokens[rows, columns]
+        targets.ravel()[places] = tokens.ravel()[places]
         inputs = tokens.copy()
-        lot = draws(hash64(windows.keys, _REPLACE)[rows], number[rows, columns])
-        action = (lot >> np.uint64(32)).astype(np.float64) / 2**32
-        letter = ((lot & np.uint64(0xFFFFFFFF)) * np.uint64(len(alphabet.standard))) >> np.uint64(
-            32
-        )
-        hidden = action < self.mask
-        inputs[rows[hidden], columns[hidden]] = alphabet.mask
-        swapped = ~hidden & (action < self.mask + self.random)
-        inputs[rows[swapped], columns[swapped]] = letter[swapped] + alphabet.first_letter
+        inputs.ravel()[places] = self._replace(tokens.ravel()[places], places, windows, alphabet)
         return inputs, targets
+
+    def _replace(
+        self, residues: Codes, places: NDArray[np.int64], windows: Windows, alphabet: Alphabet
+    ) -> Codes:
+        """What is read in place of selected residues at (N,) places of the flattened rows."""
+        rows, columns = np.divmod(places, windows.tokens.shape[1])
+        lots = draws(windows.keys[rows], columns + REPLACEMENTS)
+        action = (lots >> np.uint64(32)).astype(np.float64) / 2**32
+        low = lots & np.uint64(2**32 - 1)
+        letter = (low * np.uint64(len(alphabet.standard))) >> np.uint64(32)
+        shown = np.where(
+            action < self.mask + self.random,
+            letter.astype(np.uint8) + np.uint8(alphabet.first_letter),
+            residues,
+        )
+        return np.where(action < self.mask, np.uint8(alphabet.mask), shown)
 
 
 def _select_one_at_least(
-    selected: NDArray[np.bool_], lots: NDArray[np.uint64], residue: NDArray[np.bool_]
+    selected: NDArray[np.bool_], lots: NDArray[np.uint16], residue: NDArray[np.bool_]
 ) -> None:
-    """In rows without a selected position, select the residue with the lowest draw, in place."""
+    """In rows without a selected position, select the residue with the lowest lot, in place."""
     rows = np.flatnonzero(~selected.any(axis=1) & residue.any(axis=1))
-    ranked = np.where(residue[rows], lots[rows], np.uint64(2**64 - 1))
+    ranked = np.where(residue[rows], lots[rows].astype(np.int64), 2**16)
     selected[rows, ranked.argmin(axis=1)] = True
 
 
