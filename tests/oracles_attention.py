@@ -74,3 +74,20 @@ def reformer_attention(
             seen = seen or [i]
             out[b, h, tokens[i]] = torch.softmax(keys[seen] @ x[i], 0) @ values[seen]
     return out
+
+
+def linformer_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, e: Tensor, f: Tensor
+) -> Tensor:
+    """Wang et al. 2020, equation 7: softmax(q (E k)^T / sqrt(D)) F v over a row's tokens.
+
+    e, f: (H, K, N); column r belongs to the token of rank r.
+    """
+    out = torch.zeros_like(v)
+    for b, h in itertools.product(range(q.shape[0]), range(q.shape[1])):
+        tokens = mask[b].nonzero()[:, 0]
+        keys = e[h, :, : len(tokens)] @ k[b, h, tokens]
+        values = f[h, :, : len(tokens)] @ v[b, h, tokens]
+        logits = q[b, h, tokens] @ keys.mT / math.sqrt(q.shape[-1])
+        out[b, h, tokens] = torch.softmax(logits, -1) @ values
+    return out
