@@ -60,12 +60,18 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
         yield TextBlock(text, format_, where, line)
         line += text.count(b"\n")
     rest = b"".join(tail)
-    if failures:
-        if format_ == "fasta":
-            LineChecker(where, line).look_at(rest[: rest.rfind(b"\n") + 1])
-        raise failures[0]
-    if rest:
-        yield TextBlock(rest if rest.endswith(b"\n") else rest + b"\n", format_, where, line)
+    if not failures:
+        if rest:
+            rest += b"" if rest.endswith(b"\n") else b"\n"
+            yield TextBlock(rest, format_, where, line)
+        return
+    cut = _last_cut(b"", rest, mark, kept) or 0
+    if cut:
+        yield TextBlock(rest[:cut], format_, where, line)
+    if format_ == "fasta":
+        line += rest.count(b"\n", 0, cut)
+        LineChecker(where, line).look_at(rest[cut : rest.rfind(b"\n") + 1])
+    raise failures[0]
 
 
 def unix_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -90,7 +90,7 @@ def split_title(title: str) -> tuple[str, str]:
 
 def _check_title(title: str, place: str) -> None:
     if "\0" in title:
-        raise UserError(f"{place}: expected a header, got {title[:_SHOWN]!r}. {_NUL}")
+        raise UserError(f"{place}: expected a header, got {_shown(title)}. {_NUL}")
     if not title.strip():
         raise UserError(
             f"{place}: expected an accession after '>', got a header without a word. Give the"
@@ -141,10 +141,10 @@ class LineChecker:
 
     def _check_residues(self, line: str) -> None:
         if "\0" in line:
-            raise UserError(f"{self._place}: expected residues, got {line[:_SHOWN]!r}. {_NUL}")
+            raise UserError(f"{self._place}: expected residues, got {_shown(line)}. {_NUL}")
         if ">" in line:
             raise UserError(
-                f"{self._place}: expected residues, got '>' inside the line ({line[:_SHOWN]!r}). A"
+                f"{self._place}: expected residues, got '>' inside the line ({_shown(line)}). A"
                 " line break before the header was probably lost, as when files that do not end in"
                 " one are joined."
             )
@@ -157,6 +157,10 @@ _NUL = (
     "There are NUL bytes: the file was damaged (a copy that broke off can leave holes), or it is"
     " UTF-16. Write it again, as plain text."
 )
+
+
+def _shown(line: str) -> str:
+    return repr(line.split("\n", 1)[0][:_SHOWN])
 
 
 def not_proteins(start: str, place: str) -> UserError:
@@ -173,10 +177,9 @@ def not_proteins(start: str, place: str) -> UserError:
         "(\xb5/\xfd": "This looks like a .zst file: unpack it, or compress it with gzip.",
     }
     guess = next((told for mark, told in guesses.items() if start.startswith(mark)), "")
-    line = start.split("\n", 1)[0]
-    if "\0" in line[:_SHOWN] and not guess:
+    if "\0" in start.split("\n", 1)[0][:_SHOWN] and not guess:
         guess = _NUL
     return UserError(
         f"{place}: expected FASTA (a header that begins with '>') or a Swiss-Prot flat file ('ID'),"
-        f" got {line[:_SHOWN]!r}. {guess or 'Remove the text before the first record.'}"
+        f" got {_shown(start)}. {guess or 'Remove the text before the first record.'}"
     )

@@ -29,9 +29,11 @@ def expand(sources: Source | Sequence[Source]) -> list[str]:
     names = [name for source in sources for name in _expand_one(os.fspath(source))]
     if not names:
         raise UserError("sources: expected at least one file, got none")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{twice}: named twice among the sources; its records would count double")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{name}: named twice among the sources; it would count double")
+        seen.add(name)
     return names
 
 
