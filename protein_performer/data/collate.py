@@ -13,14 +13,12 @@ from torch.utils.data import Dataset
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import Batch
-from protein_performer.data.objectives import Codes, Objective, Windows
-from protein_performer.data.randomness import hash64
+from protein_performer.data.objectives import WINDOW, Codes, Objective, Windows
+from protein_performer.data.randomness import draws, hash64
 from protein_performer.data.sampler import BatchKey
 from protein_performer.data.shards import StoredSplit
 
 Crop = Literal["window", "start"]
-
-_WINDOW = 3  # the purpose of a draw, beside those of the objectives
 
 
 def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -> Codes:
@@ -33,16 +31,16 @@ def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -
 
     Returns: (B, L) uint8.
     """
-    stops = [
-        min(len(each), start + max_length) for each, start in zip(residues, starts, strict=True)
-    ]
-    width = max(stop - start for start, stop in zip(starts, stops, strict=True)) + 2
-    tokens = np.full((len(residues), width), Alphabet.pad, dtype=np.uint8)
+    lengths = np.fromiter(map(len, residues), np.int64, len(residues))
+    shown = np.minimum(lengths - starts, max_length)
+    ends = starts + shown == lengths
+    tokens = np.full((len(residues), int((shown + ends).max()) + 1), Alphabet.pad, dtype=np.uint8)
     tokens[:, 0] = Alphabet.bos
-    for row, each, start, stop in zip(tokens, residues, starts, stops, strict=True):
-        row[1 : 1 + stop - start] = each[start:stop]
-        if stop == len(each):
-            row[1 + stop - start] = Alphabet.eos
+    tokens[np.flatnonzero(ends), shown[ends] + 1] = Alphabet.eos
+    for row, each, start, count in zip(
+        tokens, residues, starts.tolist(), shown.tolist(), strict=True
+    ):
+        row[1 : 1 + count] = each[start : start + count]
     return tokens
 
 
@@ -90,7 +88,7 @@ class Batches(Dataset[Batch]):
         keys = self._random_keys(key, residues)
         starts = self._starts(residues, keys)
         tokens = lay_out(residues, starts, self.max_length)
-        windows = Windows(tokens, starts, keys, self.evaluating)
+        windows = Windows(tokens, keys, self.evaluating)
         inputs, targets = self.objective(windows, self.alphabet)
         mask = inputs != self.alphabet.pad
         return Batch(
@@ -111,4 +109,4 @@ class Batches(Dataset[Batch]):
             return np.zeros(len(residues), dtype=np.int64)
         lengths = np.array([len(each) for each in residues], dtype=np.int64)
         choices = np.maximum(lengths - self.max_length, 0) + 1
-        return (hash64(keys, _WINDOW) % choices.astype(np.uint64)).astype(np.int64)
+        return (draws(keys, np.array([WINDOW])) % choices.astype(np.uint64)).astype(np.int64)

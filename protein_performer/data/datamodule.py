@@ -9,24 +9,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.batch import Batch
 from protein_performer.data.cache import prepare_once, prepared_folder
 from protein_performer.data.collate import Batches, Crop
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
 from protein_performer.data.prepare import Preparation, read_manifest
 from protein_performer.data.report import DataReport, make_report
-from protein_performer.data.sampler import BatchSampler
+from protein_performer.data.sampler import BatchSampler, ResumableLoader
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)
-
-_SPECIALS = 2  # <bos> and <eos>; the causal objective reads one less
 
 
 class ProteinDataModule(pl.LightningDataModule):
@@ -55,8 +51,6 @@ class ProteinDataModule(pl.LightningDataModule):
         cache_dir: where prepared folders go; None for `prepared/` beside the first source.
     """
 
-    test_names = ("test", "ood")
-
     def __init__(
         self,
         sources: str | Sequence[str],
@@ -80,6 +74,8 @@ class ProteinDataModule(pl.LightningDataModule):
             raise UserError(f"data.max_length: expected at least 1 or null, got {max_length}")
         if bucket_ratio <= 1:
             raise UserError(f"data.bucket_ratio: expected more than 1, got {bucket_ratio}")
+        if min(seed, eval_seed) < 0:
+            raise UserError(f"data: expected seeds of at least 0, got {seed} and {eval_seed}")
         if crop not in ("window", "start"):
             raise UserError(f"data.crop: expected 'window' or 'start', got {crop!r}")
         self.sources = [sources] if isinstance(sources, str) else list(sources)
@@ -97,6 +93,7 @@ class ProteinDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._start = (0, 0)  # (epoch, batch) to train from
+        self._loading: ResumableLoader | None = None  # the training batches
 
     @cached_property
     def folder(self) -> Path:
@@ -113,6 +110,11 @@ class ProteinDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepare the sources, unless a folder made from the same ones is there."""
         prepare_once(self.sources, self.preparation, self.folder)
+
+    @property
+    def test_names(self) -> tuple[str, ...]:
+        """The splits that `test_dataloader` goes through: `test`, and `ood` if one is held out."""
+        return ("test", "ood") if self.preparation.splits.ood > 0 else ("test",)
 
     def setup(self, stage: str) -> None:
         """Check that no split in use is empty, and say what there is."""
@@ -154,7 +156,6 @@ class ProteinDataModule(pl.LightningDataModule):
             counts,
             max_length=self.max_length or len(counts),
             batch_tokens=self.batch_tokens if training else self.eval_batch_tokens,
-            specials=_SPECIALS,
             ratio=self.bucket_ratio,
         )
         return BatchOrder(buckets, self.seed if training else None)
@@ -167,19 +168,20 @@ class ProteinDataModule(pl.LightningDataModule):
         lengths = {name: self.split(name).length_counts() for name in orders}
         return make_report(self.manifest, lengths, orders, self.max_length)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> ResumableLoader:
         """Batches of the training set, from where the checkpoint stopped."""
-        return self._loader("train")
+        self._loading = self._loader("train", self._start)
+        return self._loading
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> ResumableLoader:
         """Batches of the validation set, always the same."""
         return self._loader("valid")
 
-    def test_dataloader(self) -> list[DataLoader[Batch]]:
+    def test_dataloader(self) -> list[ResumableLoader]:
         """Batches of the test sets, in the order of `test_names`."""
         return [self._loader(name) for name in self.test_names]
 
-    def _loader(self, name: str) -> DataLoader[Batch]:
+    def _loader(self, name: str, start: tuple[int, int] = (0, 0)) -> ResumableLoader:
         training = name == "train"
         split = self.split(name)
         batches = Batches(
@@ -197,7 +199,8 @@ class ProteinDataModule(pl.LightningDataModule):
             split.by_length(),
             rank=self.trainer.global_rank if self.trainer else 0,
             num_ranks=self.trainer.world_size if self.trainer else 1,
-            start=self._start if training else (0, 0),
+            start=start,
+            count_processed=self._count_processed,
         )
         return ResumableLoader(
             batches,
@@ -207,13 +210,19 @@ class ProteinDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """The next batch to train on, and what makes the batches what they are."""
+    def _count_processed(self) -> int:
         # Lightning saves inside on_train_batch_end, before it counts the batch as completed;
         # `processed` already holds it, and never holds a batch that an exception broke off.
-        assert self.trainer is not None
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        epoch, batch = divmod(done, int(self.trainer.num_training_batches))
+        if self.trainer is None:
+            return 0
+        processed: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        return processed
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next batch to train on, and what makes the batches what they are."""
+        epoch, batch = self._start if self._loading is None else self._loading.position()
+        if self.trainer is not None and batch >= self.trainer.num_training_batches:
+            epoch, batch = epoch + 1, 0
         return {"epoch": epoch, "batch": batch, "identity": self._identity()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -236,25 +245,10 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "data": self.manifest["splits"]["train"]["proteins"],
             "content": self.manifest["content"],
             "max_length": self.max_length,
+            "crop": self.crop,
             "batch_tokens": self.batch_tokens,
             "bucket_ratio": self.bucket_ratio,
             "seed": self.seed,
         }
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A loader that Lightning takes for resumable, as it is: its sampler starts anywhere.
-
-    The position is the DataModule's to keep, so there is no state here; without these two methods
-    Lightning warns that a run resumed midway may be unreliable.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; see `ProteinDataModule.state_dict`."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing; see `ProteinDataModule.load_state_dict`."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from protein_performer.data.randomness import hash64, permute
 from protein_performer.errors import UserError
 
+SPECIALS = 2  # tokens beside a protein's residues: <bos> and <eos>
 Ints = NDArray[np.int64]
 
 _OF_BATCHES, _OF_PROTEINS = 0, 1  # what a permutation is for: keeps the two apart
@@ -37,7 +38,7 @@ class Bucket(NamedTuple):
 
 
 def make_buckets(
-    length_counts: Ints, *, max_length: int, batch_tokens: int, specials: int, ratio: float
+    length_counts: Ints, *, max_length: int, batch_tokens: int, ratio: float
 ) -> list[Bucket]:
     """Cut the length order into buckets, the longest proteins first.
 
@@ -48,8 +49,7 @@ def make_buckets(
         length_counts: (longest + 1,) number of proteins of each length.
         max_length: residues of a protein that enter a batch; longer ones are cropped.
         batch_tokens: the most tokens of a batch, padding and special tokens included.
-        specials: special tokens added to each protein.
-        ratio: longest over shortest of a bucket, above 1; padding stays below 1 - 1/ratio.
+        ratio: longest over shortest of a bucket, above 1; padding mostly stays below 1 - 1/ratio.
 
     Raises: UserError if the budget does not hold one protein, or if there is none.
     """
@@ -58,24 +58,25 @@ def make_buckets(
         raise UserError("expected at least one protein to make batches of, got none")
     shortest, longest = int(np.flatnonzero(length_counts)[0]), len(length_counts) - 1
     top = min(longest, max_length)
-    if batch_tokens < top + specials:
+    if batch_tokens < top + SPECIALS:
         raise UserError(
-            f"a batch of {batch_tokens:,} tokens does not hold the longest protein: {top:,}"
-            f" residues and {specials} special tokens. Raise batch_tokens or lower max_length."
+            f"data.batch_tokens: expected at least {top + SPECIALS:,} tokens, to hold the longest"
+            f" protein ({top:,} residues and {SPECIALS} special tokens), got {batch_tokens:,}."
+            " Raise it, or lower data.max_length."
         )
     buckets: list[Bucket] = []
     width, end = top, int(shorter[-1])
     while end > 0:
-        size = batch_tokens // (width + specials)
+        size = batch_tokens // (width + SPECIALS)
         below = int(width / ratio)  # the bucket spans lengths below + 1 ... width
         while end - shorter[below + 1] < (size + 1) // 2 and below >= shortest:
             below = min(below - 1, int(below / ratio))
-        first = int(shorter[max(below, 0) + 1]) if below >= shortest else 0
+        first = int(shorter[below + 1])
         proteins = end - first
         if buckets and proteins < (size + 1) // 2:  # the leftover of the shortest: one longer
             longer = buckets.pop()
             proteins, width = proteins + longer.proteins, longer.width
-            size = batch_tokens // (width + specials)
+            size = batch_tokens // (width + SPECIALS)
         buckets.append(Bucket(first, proteins, -(-proteins // size), width))
         width, end = below, first
     return buckets

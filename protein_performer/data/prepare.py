@@ -21,7 +21,7 @@ from protein_performer.data.duplicates import DuplicateFinder, digest_each
 from protein_performer.data.index import write_index
 from protein_performer.data.records import ReadCounts, Record
 from protein_performer.data.shards import ShardWriter, StoredSplit
-from protein_performer.data.splits import SPLITS, SplitRule
+from protein_performer.data.splits import OOD, SPLITS, SplitRule
 from protein_performer.errors import UserError
 
 FORMAT = 1  # of the prepared folder; another number, another layout
@@ -109,6 +109,11 @@ def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dic
         writer.close()
     if not any(writer.proteins for writer in writers):
         raise UserError("expected at least one protein to prepare, the sources have none")
+    if how.splits.ood > 0 and not writers[OOD].proteins:
+        raise UserError(
+            f"{how.splits.clusters}: none of the accessions of its held-out clusters is among the"
+            " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
+        )
     duplicates = finder.duplicates([writer.proteins for writer in writers])
     splits = {
         name: _describe(writer, duplicate, how)

@@ -52,6 +52,12 @@ def threshold(probability: float) -> np.uint64:
     return np.uint64(min(int(probability * 2**64), 2**64 - 1))
 
 
+def lots16(keys: NDArray[np.uint64], count: int) -> NDArray[np.uint16]:
+    """(B, count) 16-bit random numbers for B keys: four of each of the generator's outputs."""
+    outputs = draws(keys[:, None], np.arange(-(-count // 4)))
+    return outputs.astype("<u8", copy=False).view("<u2")[:, :count]
+
+
 def permute(index: ArrayLike, size: ArrayLike, key: ArrayLike) -> NDArray[np.int64]:
     """Where a pseudo-random permutation of range(size) sends `index`, in constant memory.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.order import BatchOrder
+from protein_performer.data.order import SPECIALS, BatchOrder
 from protein_performer.data.records import ReadCounts
 
 
@@ -115,24 +115,19 @@ def _split_report(
 
 
 def padding_share(counts: NDArray[np.int64], order: BatchOrder) -> float:
-    """Share of padding among the places of an epoch's batches, one special token a protein apart.
+    """Share of padding among the places of an epoch's batches, at most.
 
-    An upper bound by the buckets' widths: a batch is as wide as its own longest protein.
+    Each batch is taken to be as wide as its bucket; it is as wide as its own longest protein.
 
     Args:
         counts: (longest + 1,) number of proteins of each length.
         order: the batches.
     """
-    length = np.arange(len(counts))
-    shorter = np.concatenate([[0], np.cumsum(counts)])
+    length, ends = np.arange(len(counts)), np.cumsum(counts)
     places = tokens = 0
     for bucket in order.buckets:
-        here = np.clip(
-            np.minimum(shorter[1:], bucket.first + bucket.proteins)
-            - np.maximum(shorter[:-1], bucket.first),
-            0,
-            None,
-        )
-        places += bucket.proteins * (bucket.width + 2)
-        tokens += int(here @ (np.minimum(length, bucket.width) + 2))
+        stop = bucket.first + bucket.proteins
+        here = np.minimum(ends, stop) - np.maximum(ends - counts, bucket.first)
+        places += bucket.proteins * (bucket.width + SPECIALS)
+        tokens += int(np.maximum(here, 0) @ (np.minimum(length, bucket.width) + SPECIALS))
     return 1 - tokens / places

@@ -1,13 +1,14 @@
 """A rank's share of every batch, from any batch of any epoch on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from protein_performer.batch import Batch
 from protein_performer.data.order import BatchOrder
 from protein_performer.errors import UserError
 
@@ -37,7 +38,8 @@ class BatchSampler(DistributedSampler[BatchKey]):
         order: the batches.
         by_length: (N,) record indices in order of length.
         rank, num_ranks: this process among those that train together.
-        start: (epoch, batch) to begin at; every other epoch begins at its first batch.
+        start: (epoch, batch) to begin at; every later epoch begins at its first batch.
+        count_processed: how many batches the trainer has done, ever; only differences matter.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BatchSampler(DistributedSampler[BatchKey]):
         rank: int = 0,
         num_ranks: int = 1,
         start: tuple[int, int] = (0, 0),
+        count_processed: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(dataset, num_replicas=num_ranks, rank=rank, shuffle=False)
         if order.smallest < num_ranks:
@@ -59,18 +62,62 @@ class BatchSampler(DistributedSampler[BatchKey]):
         self.order = order
         self.by_length = by_length
         self.start = start
+        self.count_processed = count_processed
         # A DataLoader with workers asks for keys before Lightning has called set_epoch.
         self.epoch = start[0]
+        self._trainer_start: int | None = None  # the trainer's number of the epoch `start[0]`
+        self._processed_before = 0  # when the epoch began
 
     def __len__(self) -> int:
         """Batches of a whole epoch, also when it is entered midway (so Lightning counts)."""
         return len(self.order)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Begin the trainer's next epoch; Lightning calls this.
+
+        Its number may differ from ours: Lightning takes an epoch for complete when `max_steps`
+        ended it midway, and a run resumed from there goes on in it.
+        """
+        if self._trainer_start is None:
+            self._trainer_start = epoch
+        self.epoch = self.start[0] + epoch - self._trainer_start
+        self._processed_before = self.count_processed()
+
+    def position(self) -> tuple[int, int]:
+        """(epoch, batch) after the batches processed so far; batches made ahead do not count."""
+        if self._trainer_start is None:
+            return self.start
+        return self.epoch, self._first_batch + self.count_processed() - self._processed_before
+
+    @property
+    def _first_batch(self) -> int:
+        return self.start[1] if self.epoch == self.start[0] else 0
+
     def __iter__(self) -> Iterator[BatchKey]:
         epoch = self.epoch
-        first = self.start[1] if epoch == self.start[0] else 0
-        for begin in range(first, len(self), _PLANNED_TOGETHER):
+        for begin in range(self._first_batch, len(self), _PLANNED_TOGETHER):
             batches = np.arange(begin, min(begin + _PLANNED_TOGETHER, len(self)))
             for places in self.order.places(epoch, batches):
                 share = places[self.rank :: self.num_replicas]
                 yield BatchKey(epoch, self.by_length[share].astype(np.int64))
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that Lightning takes for resumable, as it is: its sampler starts anywhere.
+
+    The position is the DataModule's to keep, so there is no state here; without `state_dict`
+    Lightning warns that a run resumed midway may be unreliable.
+    """
+
+    sampler: BatchSampler
+
+    def position(self) -> tuple[int, int]:
+        """See `BatchSampler.position`."""
+        return self.sampler.position()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; see `ProteinDataModule.state_dict`."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing; see `ProteinDataModule.load_state_dict`."""

@@ -143,10 +143,12 @@ class StoredSplit:
     def shard(self, shard: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
         """Tokens and offsets of a shard."""
         if shard not in self._mapped:
-            self._mapped[shard] = (
-                _map(shard_path(self.folder, shard, "tokens"), np.uint8),
-                _map(shard_path(self.folder, shard, "offsets"), "<u8"),
-            )
+            tokens = _map(shard_path(self.folder, shard, "tokens"), np.uint8)
+            offsets = _map(shard_path(self.folder, shard, "offsets"), "<u8")
+            if len(tokens) != offsets[-1]:
+                path = shard_path(self.folder, shard, "tokens")
+                raise _damaged(path, f"expected {offsets[-1]:,} bytes, got {len(tokens):,}")
+            self._mapped[shard] = tokens, offsets
         return self._mapped[shard]
 
     def accessions(self, shard: int) -> list[str]:
@@ -175,7 +177,10 @@ def _map(path: Path, dtype: Any) -> NDArray[Any]:
     try:
         # A plain array over the map: slicing a np.memmap itself costs twice as much.
         return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: missing; the prepared folder is damaged. Remove it and prepare again."
-        ) from None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, how: str) -> UserError:
+    folder = path.parent.parent
+    return UserError(f"{path}: damaged ({how}). Remove {folder} and prepare again.")
