@@ -1,0 +1,31 @@
+"""The contract table: what the tests of every mechanism measured, printed below the run."""
+
+import pytest
+
+MEASURED = pytest.StashKey()
+
+
+@pytest.fixture
+def measured(request):
+    """measured(mechanism, contract, value): keep the largest value of a cell of the table."""
+    table = request.config.stash.setdefault(MEASURED, {})
+
+    def keep(mechanism, contract, value):
+        row = table.setdefault(mechanism, {})
+        row[contract] = value if isinstance(value, str) else max(value, row.get(contract, 0.0))
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    table = config.stash.get(MEASURED, {})
+    if not table:
+        return
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    width = max(map(len, table))
+    terminalreporter.section("contracts: the largest change that was measured")
+    terminalreporter.line(" " * width + "".join(f"  {column:>11}" for column in columns))
+    for name, row in sorted(table.items()):
+        cells = (row.get(column, "") for column in columns)
+        texts = (cell if isinstance(cell, str) else f"{cell:.1e}" for cell in cells)
+        terminalreporter.line(f"{name:{width}}" + "".join(f"  {text:>11}" for text in texts))
