@@ -9,6 +9,12 @@ from pathlib import Path
 from protein_performer.data.compression import GZIP_MAGIC, gunzip
 from protein_performer.data.fasta import empty_file
 from protein_performer.data.record import ReadCounts
+from protein_performer.data.remote import (
+    address_size,
+    expand_address,
+    is_address,
+    read_address,
+)
 from protein_performer.errors import UserError
 
 CHUNK = 1 << 18  # bytes read at once; small enough to stay in a core's cache with its text
@@ -38,6 +44,8 @@ def expand(sources: Source | Sequence[Source]) -> list[str]:
 
 
 def _expand_one(name: str) -> list[str]:
+    if is_address(name):
+        return expand_address(name)
     if os.path.isdir(name):
         raise UserError(
             f"{name}: expected a file, got a directory. To read all in it: '{Path(name) / '*.gz'}'"
@@ -58,7 +66,7 @@ def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
     Raises: UserError if the file cannot be read, is empty, is called .gz and is not, or is a
         truncated or corrupt gzip file.
     """
-    chunks = _read_file(name, counts)
+    chunks = _read(name, counts)
     first = next(chunks, b"")
     if not first:
         raise empty_file(name)
@@ -73,12 +81,22 @@ def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
     return chunks
 
 
-def _read_file(name: str, counts: ReadCounts) -> Iterator[bytes]:
+def size(name: str) -> int | None:
+    """Bytes of a file or at an address, as stored; None if the server does not tell."""
+    return address_size(name) if is_address(name) else os.path.getsize(name)
+
+
+def _read(name: str, counts: ReadCounts) -> Iterator[bytes]:
     counts.files += 1
+    for chunk in read_address(name, CHUNK) if is_address(name) else _read_file(name):
+        counts.bytes_read += len(chunk)
+        yield chunk
+
+
+def _read_file(name: str) -> Iterator[bytes]:
     try:
         with open(name, "rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
-                counts.bytes_read += len(chunk)
                 yield chunk
     except OSError as error:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
