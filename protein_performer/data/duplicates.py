@@ -7,12 +7,12 @@ and about 100 MB in memory. The chance that two different ones share a digest is
 
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 _FILES = 256
+_WRITTEN_TOGETHER = 2**18  # rows
 _ROW = 4  # uint64 words: two of the digest, split, index in the split
 
 
@@ -29,14 +29,15 @@ class DuplicateFinder:
     """Collects digests, then says which proteins to leave out.
 
     Args:
-        folder: for its files, which `duplicates` removes again.
+        folder: made for its files; `duplicates` removes it again.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
         self._paths = [folder / f"{file:02x}" for file in range(_FILES)]
-        self._files: list[BinaryIO] = [path.open("wb") for path in self._paths]
+        self._waiting: list[NDArray[np.uint64]] = []  # rows not yet in the files
+        self._num_waiting = 0
 
     def add(
         self, digests: NDArray[np.uint64], split: NDArray[np.uint8], index: NDArray[np.int64]
@@ -50,16 +51,24 @@ class DuplicateFinder:
         """
         rows = np.empty((len(digests), _ROW), dtype="<u8")
         rows[:, :2], rows[:, 2], rows[:, 3] = digests, split, index
-        file = (digests[:, 0] >> np.uint64(56)).astype(np.int64)
+        self._waiting.append(rows)
+        self._num_waiting += len(rows)
+        if self._num_waiting >= _WRITTEN_TOGETHER:
+            self._write()
+
+    def _write(self) -> None:
+        rows = np.concatenate([np.empty((0, _ROW), "<u8"), *self._waiting])
+        self._waiting, self._num_waiting = [], 0
+        file = (rows[:, 0] >> np.uint64(56)).astype(np.int64)
         order = np.argsort(file, kind="stable")
         rows, bounds = rows[order], np.searchsorted(file[order], np.arange(_FILES + 1))
-        for number in np.flatnonzero(np.diff(bounds)).tolist():
-            self._files[number].write(rows[bounds[number] : bounds[number + 1]].tobytes())
+        for path, begin, end in zip(self._paths, bounds, bounds[1:], strict=False):
+            with path.open("ab") as lines:
+                lines.write(rows[begin:end].tobytes())
 
     def duplicates(self, sizes: list[int]) -> list[NDArray[np.bool_]]:
         """For each split, given how many proteins it has: True where a protein is left out."""
-        for file in self._files:
-            file.close()
+        self._write()
         duplicate = [np.zeros(size, dtype=np.bool_) for size in sizes]
         for path in self._paths:
             rows = np.fromfile(path, dtype="<u8").reshape(-1, _ROW)

@@ -145,7 +145,8 @@ class NextToken:
         """Return the tokens without `<eos>`, and the tokens one to the left."""
         tokens = windows.tokens
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
-        targets[:, :-1] = np.where(tokens[:, 1:] != alphabet.pad, tokens[:, 1:], IGNORE)
+        follows = tokens[:, 1:] != alphabet.pad
+        targets[:, :-1][follows] = tokens[:, 1:][follows]
         inputs = np.where(tokens == alphabet.eos, np.uint8(alphabet.pad), tokens)
         used = max(1, int((inputs != alphabet.pad).sum(axis=1).max(initial=0)))
         return inputs[:, :used], targets[:, :used]

@@ -94,26 +94,13 @@ def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dic
     writers = [ShardWriter(folder / name, how.shard_proteins) for name in SPLITS]
     finder = DuplicateFinder(folder / "digests")
     encoder = _Encoder(how.alphabet, how.residue_policy)
-    for chunk in _chunks(records):
-        accessions, lengths, tokens = encoder.encode(chunk)
-        digests = digest_each(tokens, lengths)
-        split = how.splits.assign(accessions, digests[:, 0])
-        index = np.empty(len(split), dtype=np.int64)
-        for number, writer in enumerate(writers):
-            here = split == number
-            index[here] = writer.proteins + np.arange(np.count_nonzero(here))
-            names = [accessions[i] for i in np.flatnonzero(here)]
-            writer.write(names, lengths[here], tokens[np.repeat(here, lengths)])
-        finder.add(digests, split, index)
-    for writer in writers:
-        writer.close()
-    if not any(writer.proteins for writer in writers):
-        raise UserError("expected at least one protein to prepare, the sources have none")
-    if how.splits.ood > 0 and not writers[OOD].proteins:
-        raise UserError(
-            f"{how.splits.clusters}: none of the accessions of its held-out clusters is among the"
-            " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
-        )
+    try:
+        for chunk in _chunks(records):
+            _write_chunk(chunk, encoder, how.splits, writers, finder)
+    finally:
+        for writer in writers:
+            writer.close()
+    _check_not_empty(writers, how.splits)
     duplicates = finder.duplicates([writer.proteins for writer in writers])
     splits = {
         name: _describe(writer, duplicate, how)
@@ -126,6 +113,35 @@ def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dic
         "emptied": encoder.emptied,
         "splits": splits,
     }
+
+
+def _write_chunk(
+    chunk: list[Record],
+    encoder: "_Encoder",
+    rule: SplitRule,
+    writers: list[ShardWriter],
+    finder: DuplicateFinder,
+) -> None:
+    accessions, lengths, tokens = encoder.encode(chunk)
+    digests = digest_each(tokens, lengths)
+    split = rule.assign(accessions, digests[:, 0])
+    index = np.empty(len(split), dtype=np.int64)
+    for number, writer in enumerate(writers):
+        here = split == number
+        index[here] = writer.proteins + np.arange(np.count_nonzero(here))
+        names = [accessions[i] for i in np.flatnonzero(here)]
+        writer.write(names, lengths[here], tokens[np.repeat(here, lengths)])
+    finder.add(digests, split, index)
+
+
+def _check_not_empty(writers: list[ShardWriter], rule: SplitRule) -> None:
+    if not any(writer.proteins for writer in writers):
+        raise UserError("expected at least one protein to prepare, the sources have none")
+    if rule.ood > 0 and not writers[OOD].proteins:
+        raise UserError(
+            f"{rule.clusters}: none of the accessions of its held-out clusters is among the"
+            " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
+        )
 
 
 def _describe(

@@ -1,0 +1,38 @@
+"""Made-up proteins on disk, and a data module over them."""
+
+import random
+from pathlib import Path
+
+from protein_performer.data.datamodule import ProteinDataModule
+from protein_performer.data.objectives import MaskedResidues
+from protein_performer.data.splits import SplitRule
+
+STANDARD = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def sequences(count: int, *, longest: int = 200, seed: int = 0) -> list[str]:
+    lots = random.Random(seed)
+    return ["".join(lots.choices(STANDARD, k=lots.randint(1, longest))) for _ in range(count)]
+
+
+def write_fasta(path: Path, proteins: list[str], *, prefix: str = "P") -> Path:
+    text = "".join(f">tr|{prefix}{i}|NAME {i}\n{each}\n" for i, each in enumerate(proteins))
+    path.write_text(text)
+    return path
+
+
+def write_clusters(path: Path, count: int, *, size: int = 5, prefix: str = "P") -> Path:
+    """Clusters of `size` neighbours each."""
+    path.write_text("".join(f"C{i // size}\t{prefix}{i}\n" for i in range(count)))
+    return path
+
+
+def data_module(folder: Path, count: int = 400, **options) -> ProteinDataModule:
+    """A data module over made-up proteins; options go to it."""
+    fasta = folder / "proteins.fasta"
+    if not fasta.exists():
+        write_fasta(fasta, sequences(count))
+        write_clusters(folder / "clusters.tsv", count)
+    rule = SplitRule(valid=0.1, test=0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
+    options = {"splits": rule, "objective": MaskedResidues(), "batch_tokens": 1500, **options}
+    return ProteinDataModule([str(fasta)], **options)

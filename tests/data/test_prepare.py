@@ -1,0 +1,210 @@
+"""The prepared folder: complete, found by arithmetic, without copies, whole or absent."""
+
+import json
+import random
+from collections import Counter
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from made_up import sequences, write_clusters, write_fasta
+
+from protein_performer.alphabet import Alphabet
+from protein_performer.data.prepare import MANIFEST, Preparation, prepare, read_manifest
+from protein_performer.data.records import ReadCounts, Record, read_records
+from protein_performer.data.shards import StoredSplit, shard_path
+from protein_performer.data.splits import SPLITS, SplitRule
+from protein_performer.errors import UserError
+
+PROTEIN = Alphabet()
+RULE = SplitRule(valid=0.2, test=0.2)
+
+
+def records_of(proteins):
+    return [Record(f"P{i}", "", each) for i, each in enumerate(proteins)]
+
+
+def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7):
+    how = Preparation(PROTEIN, policy, rule, shard_proteins)
+    prepare(records, folder, how, read=ReadCounts())
+    return read_manifest(folder)
+
+
+def stored(folder, name):
+    entry = read_manifest(folder)["splits"][name]
+    return StoredSplit(
+        folder / name, shard_proteins=7, shards=len(entry["shards"]), proteins=entry["proteins"]
+    )
+
+
+def test_every_protein_is_found_again_in_its_split(tmp_path):
+    proteins = sequences(300)
+    manifest = prepared(tmp_path / "out", records_of(proteins))
+    found = {}
+    for name in SPLITS:
+        split = stored(tmp_path / "out", name)
+        for index in split.by_length().tolist():
+            found[split.accession(index)] = PROTEIN.decode(split.residues(index))
+    unique = {each: f"P{i}" for i, each in reversed(list(enumerate(proteins)))}
+    assert found == {accession: each for each, accession in unique.items()}
+    assert sum(split["proteins"] for split in manifest["splits"].values()) == len(unique)
+
+
+def test_the_index_sorts_by_length_and_counts_lengths_and_residues(tmp_path):
+    manifest = prepared(tmp_path / "out", records_of(sequences(300)))
+    split = stored(tmp_path / "out", "train")
+    residues = list(split)
+    lengths = [len(each) for each in residues]
+    assert lengths == sorted(lengths)
+    assert np.array_equal(split.length_counts(), np.bincount(lengths))
+    counts = np.bincount(np.concatenate(residues), minlength=len(PROTEIN))
+    assert manifest["splits"]["train"]["residue_counts"] == counts.tolist()
+    assert manifest["splits"]["train"]["residues"] == sum(lengths)
+
+
+def test_the_splits_do_not_depend_on_the_order_of_the_records(tmp_path):
+    records = records_of(sequences(200))
+    prepared(tmp_path / "one", records)
+    random.Random(0).shuffle(records)
+    prepared(tmp_path / "other", records)
+    for name in SPLITS:
+        one, other = stored(tmp_path / "one", name), stored(tmp_path / "other", name)
+        contents = [Counter(each.tobytes() for each in split) for split in (one, other)]
+        assert contents[0] == contents[1]
+
+
+def test_copies_are_left_out_whatever_their_case_and_counted(tmp_path):
+    proteins = [f"MKT{each}" for each in sequences(50, seed=3)]
+    records = records_of([*proteins, *proteins, proteins[0].lower()])
+    manifest = prepared(tmp_path / "out", records)
+    kept = [stored(tmp_path / "out", name) for name in SPLITS]
+    contents = [each.tobytes() for split in kept for each in split]
+    assert len(contents) == len(set(contents)) == len(set(proteins))
+    left_out = sum(split["duplicates"] for split in manifest["splits"].values())
+    assert left_out == len(records) - len(set(proteins))
+    first = [split.accession(int(i)) for split in kept for i in split.by_length()]
+    assert {int(name[1:]) for name in first} <= set(range(50))  # the first copy is kept
+
+
+def test_a_copy_of_a_held_out_protein_leaves_training(tmp_path):
+    proteins = sequences(40, seed=1)
+    clusters = write_clusters(tmp_path / "clusters.tsv", 40, size=1)
+    rule = SplitRule(valid=0.2, test=0.2, ood=0.5, clusters=str(clusters))
+    copies = [Record(f"copy{i}", "", each) for i, each in enumerate(proteins)]
+    prepared(tmp_path / "out", [*copies, *records_of(proteins)], rule=rule)
+    held_out = {each.tobytes() for each in stored(tmp_path / "out", "ood")}
+    assert 5 < len(held_out) < 35
+    for name in ("train", "valid", "test"):
+        assert held_out.isdisjoint(each.tobytes() for each in stored(tmp_path / "out", name))
+
+
+def test_the_manifest_describes_the_files(tmp_path):
+    manifest = prepared(tmp_path / "out", records_of(sequences(100)))
+    for name, split in manifest["splits"].items():
+        for number, shard in enumerate(split["shards"]):
+            for kind, digest in shard["sha256"].items():
+                content = shard_path(tmp_path / "out" / name, number, kind).read_bytes()
+                assert sha256(content).hexdigest() == digest
+            assert (
+                shard["residues"]
+                == shard_path(tmp_path / "out" / name, number, "tokens").stat().st_size
+            )
+        sizes = [shard["proteins"] for shard in split["shards"]]
+        assert sizes[:-1] == [7] * (len(sizes) - 1)
+        assert sum(sizes) == split["proteins"] + split["duplicates"]
+    again = prepared(tmp_path / "again", records_of(sequences(100)))
+    assert again == manifest
+
+
+@pytest.mark.parametrize(
+    ("policy", "emptied", "unknown", "skipped"), [("skip", 1, 0, 3), ("unknown", 0, 3, 0)]
+)
+def test_odd_characters_follow_the_policy_and_are_counted(
+    tmp_path, policy, emptied, unknown, skipped
+):
+    records = [Record("A", "", "MK*TA"), Record("B", "", "**"), Record("C", "", "acd")]
+    manifest = prepared(tmp_path / "out", records, policy=policy)
+    assert manifest["emptied"] == emptied
+    assert manifest["residues"]["unknown"] == unknown
+    assert manifest["residues"]["skipped"] == skipped
+    assert manifest["residues"]["lower_case"] == 3
+    contents = {PROTEIN.decode(each) for name in SPLITS for each in stored(tmp_path / "out", name)}
+    assert contents == ({"MKTA", "ACD"} if policy == "skip" else {"MKXTA", "XX", "ACD"})
+
+
+def test_under_the_policy_error_the_record_is_named_and_nothing_is_left(tmp_path):
+    records = [*records_of(sequences(5_000, longest=9)), Record("Q9", "", "MK*T")]
+    with pytest.raises(UserError, match=r"record Q9: expected residues .*'\*' at position 3"):
+        prepared(tmp_path / "out", records)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path):
+    def interrupted():
+        yield from records_of(sequences(5_000, longest=9))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path / "out", interrupted())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_comes_second_keeps_the_first_ones_folder(tmp_path):
+    def slow():
+        prepared(tmp_path / "out", records_of(sequences(20, seed=1)))
+        yield from records_of(sequences(20, seed=2))
+
+    manifest = prepared(tmp_path / "out", slow())
+    assert (
+        manifest["content"]
+        == prepared(tmp_path / "b", records_of(sequences(20, seed=1)))["content"]
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "b"}
+
+
+def test_no_records_and_no_held_out_ones_are_refused(tmp_path):
+    with pytest.raises(UserError, match="at least one protein"):
+        prepared(tmp_path / "out", [])
+    clusters = write_clusters(tmp_path / "clusters.tsv", 100, prefix="OTHER")
+    rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(clusters))
+    with pytest.raises(UserError, match="Is it their table"):
+        prepared(tmp_path / "out", records_of(sequences(9)), rule=rule)
+
+
+def test_a_folder_that_is_none_or_damaged_or_older_is_refused(tmp_path):
+    with pytest.raises(UserError, match="not a prepared folder"):
+        read_manifest(tmp_path)
+    prepared(tmp_path / "out", records_of(sequences(30)))
+    path = shard_path(tmp_path / "out" / "train", 0, "tokens")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"00000.tokens: damaged .*prepare again"):
+        stored(tmp_path / "out", "train").residues(0)
+    path.unlink()
+    with pytest.raises(UserError, match=r"00000.tokens: damaged"):
+        stored(tmp_path / "out", "train").residues(0)
+    manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    manifest["definition"]["format"] = 0
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="prepared in format 0"):
+        read_manifest(tmp_path / "out")
+    (tmp_path / "out" / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match=r"manifest.json: damaged"):
+        read_manifest(tmp_path / "out")
+
+
+def test_accessions_of_any_kind_are_kept(tmp_path):
+    names = ["a/b", "x" * 300, "tr:same", "tr:same", "Ünï"]
+    path = tmp_path / "odd.fasta"
+    path.write_text("".join(f">{n}\n{s}\n" for n, s in zip(names, sequences(5), strict=True)))
+    prepared(tmp_path / "out", read_records(path))
+    kept = Counter()
+    for name in SPLITS:
+        split = stored(tmp_path / "out", name)
+        kept.update(split.accession(int(index)) for index in split.by_length())
+    assert kept == Counter(names)
+
+
+def test_one_protein_alone_can_be_prepared(tmp_path):
+    path = write_fasta(tmp_path / "one.fasta", ["ACDEF"])
+    manifest = prepared(tmp_path / "out", read_records(path))
+    assert sum(split["residues"] for split in manifest["splits"].values()) == 5
