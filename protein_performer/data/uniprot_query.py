@@ -1,0 +1,144 @@
+"""Answers of UniProt's REST service, page by page, to a file that goes on after a break.
+
+Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
+"""
+
+import gzip
+import json
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import Progress
+
+from protein_performer.data.transfer import Patience, get_whole
+from protein_performer.errors import UserError
+
+REST = "https://rest.uniprot.org"
+PAGE = 500  # entries of a page, the most that the service gives
+
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+class QueryResult(NamedTuple):
+    """What a query gave."""
+
+    path: Path
+    entries: int
+    release: str  # such as "2026_04"
+
+
+class _State(NamedTuple):
+    """How far a query has come; lies beside the pages that have arrived."""
+
+    first: str  # address of the first page: what the state belongs to
+    next: str  # address of the page to fetch; "" at the end
+    bytes: int = 0  # of the pages before it, as stored
+    entries: int = 0
+    total: int = 0
+    release: str = ""
+
+
+def download_query(
+    query: str,
+    target: str | os.PathLike[str],
+    *,
+    service: str = REST,
+    patience: Patience | None = None,
+    progress: bool = True,
+) -> QueryResult:
+    """Fetch the FASTA entries that match a query, such as `organism_id:9606 AND reviewed:true`.
+
+    The pages go to `target.part` one by one; called again after a break it goes on with the page
+    that broke. The target is there only when all entries are.
+
+    Args:
+        query: in UniProt's query language.
+        target: a file's name, gzipped (a member a page) if it ends in `.gz`.
+        service: address of UniProt's REST service.
+        patience: how long to try.
+        progress: whether to show a bar.
+
+    Raises: UserError if the service refuses the query, nothing matches, the target is there
+        already, or the release changes between two pages (what has arrived is thrown away).
+    """
+    target = Path(target)
+    if target.exists():
+        raise UserError(f"{target}: there already; move it away to fetch the query again")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    parameters = {"query": query, "format": "fasta", "size": PAGE}
+    first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
+    pages = _Pages(target, first)
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(target.name, total=None)
+        while pages.state.next:
+            pages.fetch_next(patience or Patience())
+            bar.update(task, completed=pages.state.entries, total=pages.state.total)
+    return pages.finish()
+
+
+class _Pages:
+    """The pages that have arrived, and how far that is."""
+
+    def __init__(self, target: Path, first: str) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self.state_path = target.with_name(target.name + ".part.json")
+        self.state = _State(first, first)
+        if self.path.exists() and self.state_path.exists():
+            stored = _State(**json.loads(self.state_path.read_text()))
+            if stored.first == first and stored.bytes <= self.path.stat().st_size:
+                self.state = stored
+
+    def fetch_next(self, patience: Patience) -> None:
+        """Add one page, then note that it is there."""
+        before = self.state
+        page, headers = get_whole(before.next, patience)
+        release = headers.get("X-UniProt-Release", "")
+        if before.bytes and release != before.release:
+            self._remove()
+            raise UserError(
+                f"{before.first}: UniProt's release changed from {before.release} to {release}"
+                " between two pages; what had arrived was thrown away. Run the same command again."
+            )
+        link = _NEXT.search(headers.get("Link", ""))
+        stored = gzip.compress(page, mtime=0) if self.target.suffix == ".gz" else page
+        with self.path.open("r+b" if before.bytes else "wb") as file:
+            file.seek(before.bytes)
+            file.truncate()
+            file.write(stored)
+            file.flush()
+            os.fsync(file.fileno())
+        self.state = _State(
+            first=before.first,
+            next=urllib.parse.urljoin(before.next, link[1]) if link else "",
+            bytes=before.bytes + len(stored),
+            entries=before.entries + page.count(b"\n>") + page.startswith(b">"),
+            total=int(headers.get("X-Total-Results", before.total)),
+            release=release,
+        )
+        self._save()
+
+    def finish(self) -> QueryResult:
+        """Give the file its name if all entries are there."""
+        state = self.state
+        if state.entries != state.total or not state.entries:
+            self._remove()
+            raise UserError(
+                f"{state.first}: expected {state.total:,} entries, got {state.entries:,}."
+                + (" Run the same command again." if state.total else " Is the query right?")
+            )
+        self.path.replace(self.target)
+        self.state_path.unlink()
+        return QueryResult(self.target, state.entries, state.release)
+
+    def _save(self) -> None:
+        new = self.state_path.with_name(self.state_path.name + ".new")
+        new.write_text(json.dumps(self.state._asdict()))
+        new.replace(self.state_path)
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.state_path.unlink(missing_ok=True)

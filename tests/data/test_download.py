@@ -1,0 +1,231 @@
+"""Transfers against a server on loopback that misbehaves."""
+
+import email.utils
+import hashlib
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+from loopback import Fault, Site, serve
+
+from protein_performer.data.download import Expected, download
+from protein_performer.data.transfer import Patience
+from protein_performer.data.uniprot import download_release, read_release
+from protein_performer.errors import UserError
+
+CONTENT = random.Random(0).randbytes(300_000)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+EXPECTED = Expected(len(CONTENT), MD5)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def patience(pauses: list[float]) -> Patience:
+    return Patience(attempts=3, first_pause=1, longest_pause=100, sleep=pauses.append)
+
+
+def folder_holds(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("expected", [EXPECTED, None])
+@pytest.mark.parametrize("lengths", [True, False])
+def test_fetches_a_file(
+    tmp_path: Path, patience: Patience, expected: Expected | None, lengths: bool
+) -> None:
+    with serve(Site(files={"/f.gz": CONTENT}, lengths=lengths)) as site:
+        url, target = f"{site.url}/f.gz", tmp_path / "new" / "f.gz"
+        got = download(url, target, expected=expected, patience=patience, progress=True)
+        assert got.read_bytes() == CONTENT
+        assert folder_holds(got.parent) == ["f.gz"]
+        download(url, target, expected=expected, patience=patience, progress=False)
+        assert len(site.asked) == 1  # what is there is kept
+
+
+def test_goes_on_where_the_connection_broke(
+    tmp_path: Path, patience: Patience, pauses: list[float]
+) -> None:
+    drops = [Fault(drop_after=100_000), Fault(drop_after=50_000), Fault(drop_after=50_000)]
+    target = tmp_path / "f.gz"
+    site = Site(files={"/f.gz": CONTENT}, faults=drops)
+    site.before_answer = lambda path: pytest.fail("half a file") if target.exists() else None
+    with serve(site):
+        url = f"{site.url}/f.gz"
+        download(url, target, expected=EXPECTED, patience=patience, progress=False)
+    assert target.read_bytes() == CONTENT
+    assert [part for _, part in site.asked] == [
+        *("", "bytes=100000-", "bytes=150000-", "bytes=200000-")
+    ]
+    assert pauses == [1, 1, 1]  # each attempt gained ground
+
+
+def test_begins_anew_where_parts_are_not_served(tmp_path: Path, patience: Patience) -> None:
+    site = Site(files={"/f.gz": CONTENT}, faults=[Fault(drop_after=100_000)], ranges=False)
+    with serve(site):
+        got = download(f"{site.url}/f.gz", tmp_path / "f.gz", patience=patience, progress=False)
+    assert got.read_bytes() == CONTENT
+    assert len(site.asked) == 2
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_gives_up_keeps_the_part_and_goes_on_when_called_again(
+    tmp_path: Path, patience: Patience, ranges: bool
+) -> None:
+    drops = [Fault(drop_after=100_000), *[Fault(drop_after=0)] * 3]
+    site = Site(files={"/f.gz": CONTENT}, faults=drops, ranges=ranges)
+    with serve(site):
+        url, target = f"{site.url}/f.gz", tmp_path / "f.gz"
+        with pytest.raises(UserError, match="broke off 3 times.*goes on" if ranges else "broke"):
+            download(url, target, patience=patience, progress=False)
+        assert folder_holds(tmp_path) == ["f.gz.part", "f.gz.part.tag"]
+        download(url, target, patience=patience, progress=False)
+    assert target.read_bytes() == CONTENT
+    assert site.asked[-1][1] == ("bytes=100000-" if ranges else "")
+    assert folder_holds(tmp_path) == ["f.gz"]
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(tmp_path: Path, patience: Patience) -> None:
+    drops = [Fault(drop_after=100_000), *[Fault(drop_after=0)] * 3]
+    site = Site(files={"/f.gz": CONTENT[::-1]}, faults=drops)
+    with serve(site):
+        url, target = f"{site.url}/f.gz", tmp_path / "f.gz"
+        with pytest.raises(UserError, match="broke off"):
+            download(url, target, patience=patience, progress=False)
+        site.files["/f.gz"] = CONTENT
+        download(url, target, patience=patience, progress=False)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(tmp_path: Path, patience: Patience) -> None:
+    (tmp_path / "f.gz.part").write_bytes(CONTENT + b"more")
+    with serve(Site(files={"/f.gz": CONTENT})) as site:
+        url, target = f"{site.url}/f.gz", tmp_path / "f.gz"
+        (tmp_path / "f.gz.part.tag").write_text(f'"{MD5}"')
+        download(url, target, patience=patience, progress=False)
+    assert target.read_bytes() == CONTENT
+
+
+def test_waits_as_told_and_backs_off_otherwise(
+    tmp_path: Path, patience: Patience, pauses: list[float]
+) -> None:
+    soon = email.utils.formatdate(time.time() + 50, usegmt=True)
+    faults = [
+        Fault(429, {"Retry-After": "7"}),
+        Fault(503, {"Retry-After": soon}),
+        Fault(drop_after=100_000),
+        Fault(429, {"Retry-After": "100000"}),
+        Fault(500),
+    ]
+    site = Site(files={"/f.gz": CONTENT}, faults=faults)
+    with serve(site):
+        download(f"{site.url}/f.gz", tmp_path / "f.gz", patience=patience, progress=False)
+    assert pauses[0] == 7
+    assert 30 < pauses[1] <= 50
+    assert pauses[2:] == [1, 100, 2]  # a break; bounded by longest_pause; the second in a row
+
+
+@pytest.mark.parametrize(
+    ("faults", "message", "asked"),
+    [
+        ([Fault(500)] * 3, r"answers 500 .*, 3 times", 3),
+        ([Fault(429)] * 3, r"answers 429", 3),
+        ([Fault(403)], r"answers 403 .*Is the address right", 1),
+        ([Fault(404)], r"answers 404", 1),
+    ],
+)
+def test_says_why_the_server_refused(
+    tmp_path: Path, patience: Patience, faults: list[Fault], message: str, asked: int
+) -> None:
+    site = Site(files={"/f.gz": CONTENT}, faults=faults)
+    with serve(site), pytest.raises(UserError, match=message):
+        download(f"{site.url}/f.gz", tmp_path / "f.gz", patience=patience, progress=False)
+    assert len(site.asked) == asked
+    assert folder_holds(tmp_path) == []
+
+
+def test_says_that_a_server_cannot_be_reached(tmp_path: Path, patience: Patience) -> None:
+    with serve(Site()) as site:
+        url = site.url
+    with pytest.raises(UserError, match="cannot be reached"):
+        download(f"{url}/f.gz", tmp_path / "f.gz", patience=patience, progress=False)
+    with pytest.raises(UserError, match="begins with http"):
+        download("file:///etc/hostname", tmp_path / "f.gz", patience=patience, progress=False)
+
+
+@pytest.mark.parametrize(
+    "expected", [Expected(len(CONTENT), "0" * 32), Expected(7, MD5), Expected(10**6, MD5)]
+)
+def test_other_bytes_than_expected_are_thrown_away(
+    tmp_path: Path, patience: Patience, expected: Expected
+) -> None:
+    with serve(Site(files={"/f.gz": CONTENT})) as site:
+        url = f"{site.url}/f.gz"
+        with pytest.raises(UserError, match=r"expected .* bytes with MD5 .* thrown away"):
+            download(url, tmp_path / "f.gz", expected=expected, patience=patience, progress=False)
+    assert folder_holds(tmp_path) == []
+
+
+def test_a_file_of_another_release_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    (tmp_path / "f.gz").write_bytes(b"old")
+    with pytest.raises(UserError, match="there already, with 3 bytes"):
+        download("http://127.0.0.1:1/f.gz", tmp_path / "f.gz", expected=EXPECTED)
+
+
+def metalink(*, version: int = 3, md5: str = MD5) -> bytes:
+    files = "".join(
+        f'<file name="{name}"><size>{len(CONTENT)}</size><verification>'
+        f'<hash type="md5">{md5}</hash></verification><resources><url>x</url></resources></file>'
+        for name in ("uniprot_trembl.fasta.gz", "uniprot_sprot.dat.gz")
+    )
+    return (
+        f'<?xml version="1.0"?><metalink version="{version}.0" xmlns="http://www.metalinker.org/">'
+        f"<version>2026_04</version><files>{files}</files></metalink>"
+    ).encode()
+
+
+def test_fetches_a_release_with_its_origin(tmp_path: Path, patience: Patience) -> None:
+    files = {"/up/RELEASE.metalink": metalink(), "/up/uniprot_trembl.fasta.gz": CONTENT}
+    with serve(Site(files=files, faults=[Fault(503)])) as site:
+        source = f"{site.url}/up/"
+        release = read_release(source, patience)
+        path = download_release(
+            "trembl", tmp_path, source=source, patience=patience, progress=False
+        )
+        assert release.version == "2026_04"
+        assert release.files["uniprot_sprot.dat.gz"] == EXPECTED
+        with pytest.raises(UserError, match=r"expected uniprot_sprot.fasta.gz .* found uniprot_"):
+            download_release("swissprot", tmp_path, source=source, patience=patience)
+    assert path == tmp_path / "uniprot_trembl.fasta.gz"
+    assert path.read_bytes() == CONTENT
+    origin = json.loads((tmp_path / "uniprot_trembl.fasta.gz.json").read_text())
+    assert (origin["release"], origin["md5"], origin["size"]) == ("2026_04", *EXPECTED[::-1])
+
+
+def test_a_release_that_does_not_fit_its_metalink_is_refused(
+    tmp_path: Path, patience: Patience
+) -> None:
+    files = {"/RELEASE.metalink": metalink(md5="f" * 32), "/uniprot_sprot.dat.gz": CONTENT}
+    with serve(Site(files=files)) as site:
+        with pytest.raises(UserError, match=f"expected .* MD5 {'f' * 32}, got .* MD5 {MD5}"):
+            download_release(
+                *("swissprot", tmp_path),
+                format="dat",
+                source=site.url,
+                patience=patience,
+                progress=False,
+            )
+        site.files["/RELEASE.metalink"] = b"<html>busy"
+        with pytest.raises(UserError, match="expected XML"):
+            read_release(site.url, patience)
+    assert folder_holds(tmp_path) == []

@@ -1,0 +1,124 @@
+"""Paged answers of UniProt's REST service, imitated on loopback."""
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from loopback import Fault, Site, serve
+
+from protein_performer.data.records import read_records
+from protein_performer.data.transfer import Patience
+from protein_performer.data.uniprot_query import download_query
+from protein_performer.errors import UserError
+
+FIRST = "/uniprotkb/search?query=organism_id%3A9606+AND+reviewed%3Atrue&format=fasta&size=500"
+QUERY = "organism_id:9606 AND reviewed:true"
+PAGES = [
+    "".join(f">sp|P{page}{n}|X_TEST\nMKTAYIAK\n" for n in range(3)).encode() for page in range(3)
+]
+TEXT = b"".join(PAGES)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def patience() -> Patience:
+    return Patience(attempts=3, first_pause=0, sleep=lambda seconds: None)
+
+
+def paged(site: Site, *, total: int = 9, releases: str = "AAA") -> Site:
+    paths = [FIRST, "/uniprotkb/search?cursor=one&size=500", "/uniprotkb/search?cursor=two"]
+    for number, (path, page) in enumerate(zip(paths, PAGES, strict=True)):
+        headers = {"X-Total-Results": str(total), "X-UniProt-Release": f"2026_{releases[number]}"}
+        if number < 2:
+            headers["Link"] = f'<{site.url}{paths[number + 1]}>; rel="next"'
+        site.pages[path] = (page, headers)
+    return site
+
+
+@pytest.mark.parametrize("name", ["q.fasta", "q.fasta.gz"])
+def test_fetches_all_pages_through_trouble(tmp_path: Path, patience: Patience, name: str) -> None:
+    faults = [Fault(429, {"Retry-After": "1"}), Fault(drop_after=10), Fault(500)]
+    with serve(Site(faults=faults)) as site:
+        paged(site)
+        result = download_query(
+            QUERY, tmp_path / name, service=site.url, patience=patience, progress=False
+        )
+    content = result.path.read_bytes()
+    assert (gzip.decompress(content) if name.endswith(".gz") else content) == TEXT
+    assert (result.entries, result.release) == (9, "2026_A")
+    assert len(list(read_records(result.path))) == 9
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_goes_on_with_the_page_that_broke(tmp_path: Path, patience: Patience) -> None:
+    target = tmp_path / "q.fasta.gz"
+    with serve(Site()) as site:
+        paged(site)
+        asked = []
+        site.before_answer = lambda path: asked.append(path)
+        good = site.pages.pop("/uniprotkb/search?cursor=two")
+        with pytest.raises(UserError, match="answers 404"):
+            download_query(QUERY, target, service=site.url, patience=patience, progress=False)
+        assert not target.exists()
+        with target.with_name("q.fasta.gz.part").open("ab") as part:
+            part.write(b"half a page that was not noted")
+        site.pages["/uniprotkb/search?cursor=two"] = good
+        asked.clear()
+        download_query(QUERY, target, service=site.url, patience=patience, progress=False)
+    assert asked == ["/uniprotkb/search?cursor=two"]
+    assert gzip.decompress(target.read_bytes()) == TEXT
+
+
+def test_another_query_does_not_go_on_with_the_pages_of_the_first(
+    tmp_path: Path, patience: Patience
+) -> None:
+    target = tmp_path / "q.fasta"
+    with serve(Site()) as site:
+        paged(site)
+        site.pages["/uniprotkb/search?query=other&format=fasta&size=500"] = (
+            b">one\nMKT\n",
+            {"X-Total-Results": "1"},
+        )
+        del site.pages["/uniprotkb/search?cursor=two"]
+        with pytest.raises(UserError, match="answers 404"):
+            download_query(QUERY, target, service=site.url, patience=patience, progress=False)
+        download_query("other", target, service=site.url, patience=patience, progress=False)
+    assert target.read_bytes() == b">one\nMKT\n"
+
+
+@pytest.mark.parametrize(
+    ("total", "releases", "message"),
+    [
+        (10, "AAA", "expected 10 entries, got 9"),
+        (9, "AAB", "release changed from 2026_A to 2026_B"),
+    ],
+)
+def test_never_passes_part_of_an_answer_off_as_the_whole(
+    tmp_path: Path, patience: Patience, total: int, releases: str, message: str
+) -> None:
+    with serve(Site()) as site:
+        paged(site, total=total, releases=releases)
+        with pytest.raises(UserError, match=re.escape(message)):
+            download_query(
+                QUERY, tmp_path / "q.fasta", service=site.url, patience=patience, progress=False
+            )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_a_query_without_a_match_and_a_target_that_is_there(
+    tmp_path: Path, patience: Patience
+) -> None:
+    with serve(Site()) as site:
+        site.pages[FIRST] = (b"", {"X-Total-Results": "0"})
+        with pytest.raises(UserError, match="Is the query right"):
+            download_query(
+                QUERY, tmp_path / "q.fasta", service=site.url, patience=patience, progress=False
+            )
+    (tmp_path / "q.fasta").touch()
+    with pytest.raises(UserError, match="there already"):
+        download_query(QUERY, tmp_path / "q.fasta", progress=False)
