@@ -19,6 +19,7 @@ from protein_performer.build import build_model
 from protein_performer.checkpoint import describe
 from protein_performer.errors import UserError
 from protein_performer.report import Metrics
+from protein_performer.training.console import quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import finish, resume_from
 
@@ -27,6 +28,7 @@ OmegaConf.register_new_resolver("share_of", lambda total, parts: max(1, total //
 
 def train(cfg: DictConfig) -> Metrics:
     """One run, without command line or working-directory tricks, so that a test can call it."""
+    quiet_lightning()
     run_dir = Path(cfg.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
@@ -51,7 +53,7 @@ def train(cfg: DictConfig) -> Metrics:
         trainer.fit(module, data, ckpt_path=checkpoint)
         return finish(trainer, module, data, run_dir, config)
     finally:
-        wandb.finish(quiet=True)  # else the next job of a multirun would write into this run
+        wandb.finish()  # else the next job of a multirun would write into this run
 
 
 def _instantiate_each(group: DictConfig) -> list:

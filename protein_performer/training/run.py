@@ -48,10 +48,11 @@ def finish(
 ) -> Metrics:
     """Test the best checkpoint, write `metrics.json`, print the table and what to do next."""
     checkpoints = run_dir / "checkpoints"
-    best = checkpoints / "best.ckpt"
-    trainer.save_checkpoint(checkpoints / "last.ckpt")
+    best, last = checkpoints / "best.ckpt", checkpoints / "last.ckpt"
+    if not last.is_file():  # resumed from another folder's last step: there was nothing to do
+        trainer.save_checkpoint(last)
     if not best.is_file():
-        logger.warning("fitting ended before the first validation: best.ckpt is last.ckpt")
+        logger.warning("fitting ended before the first validation: best.ckpt is the last step's")
         trainer.save_checkpoint(best)
     metrics = _training_metrics(trainer, module, config)
     trainer.validate(module, data, ckpt_path=best, verbose=False)

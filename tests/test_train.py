@@ -1,0 +1,99 @@
+import csv
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from runs import compose_run, write_proteins
+
+import protein_performer as pp
+from protein_performer.errors import UserError
+from train import train
+
+METRICS = [
+    *(f"{s}/{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity", "residues", "loss")),
+    *(f"{s}/empirical_{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity")),
+    "val/perplexity",
+    "train/steps",
+    "train/residues",
+    "train/seconds",
+    "model/parameters",
+]
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory):
+    return write_proteins(tmp_path_factory.mktemp("proteins"))
+
+
+def losses(run_dir):
+    with open(run_dir / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    return {int(row["step"]): float(row["train/loss"]) for row in rows if row["train/loss"]}
+
+
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+def test_a_run_leaves_its_folder_complete(tmp_path, fasta, objective):
+    metrics = train(compose_run(tmp_path, fasta, f"objective={objective}"))
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert set(METRICS) <= set(metrics)
+    assert all(math.isfinite(metrics[name]) for name in METRICS)
+    assert metrics["train/steps"] == 6
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["model"]["causal"] is (objective == "causal")
+    assert sorted(losses(tmp_path)) == list(range(6))
+    assert (tmp_path / "figures" / "ood_confusion.png").stat().st_size > 10_000
+    for name in ("best", "last"):
+        path = tmp_path / "checkpoints" / f"{name}.ckpt"
+        assert torch.load(path, weights_only=True)["global_step"] <= 6
+        lm = pp.load(path, device="cpu")
+        assert lm.logits(["MKTAYIAK"])[0].shape == (8, 30)
+        assert lm.network.causal is (objective == "causal")
+
+
+def test_the_empirical_baseline_is_of_the_training_residues(tmp_path, fasta):
+    """Recomputed from the files alone, for the causal objective, which scores every residue."""
+    cfg = compose_run(tmp_path, fasta, "objective=causal", "trainer.max_steps=1")
+    metrics = train(cfg)
+    from hydra.utils import instantiate
+
+    data = instantiate(cfg.data)
+    counts = data.residue_counts().double()[4:] + 1
+    log_frequency = (counts / counts.sum()).log()
+    nll, residues = 0.0, 0
+    for codes in (data.split("test").residues(i) for i in range(len(data.split("test")))):
+        window = torch.from_numpy(codes[:64].astype(int)) - 4
+        nll -= log_frequency[window].sum().item()
+        residues += len(window)
+    assert metrics["test/residues"] == residues
+    assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / residues))
+
+
+@pytest.mark.parametrize("model", ["performer_relu", "performer_softmax"])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model):
+    """Bit for bit, across a redraw and in the middle of an epoch."""
+    options = (f"model={model}", "model.redraw_every=2", "schedule=constant")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(compose_run(whole, fasta, *options))
+    train(compose_run(parts, fasta, *options, "trainer.max_steps=3"))
+    before = losses(parts)
+    train(compose_run(parts, fasta, *options, "ckpt_path=last"))
+    assert before | losses(parts) == losses(whole)
+    ends = [torch.load(d / "checkpoints/last.ckpt")["state_dict"] for d in (whole, parts)]
+    assert ends[0].keys() == ends[1].keys()
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+
+
+def test_resuming_where_there_is_nothing_is_an_error(tmp_path, fasta):
+    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
+        train(compose_run(tmp_path, fasta, "ckpt_path=last"))
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_are_not(tmp_path, fasta):
+    curves = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(compose_run(tmp_path / name, fasta, f"seed={seed}", "trainer.max_steps=3"))
+        curves.append(losses(tmp_path / name))
+    assert curves[0] == curves[1] != curves[2]
