@@ -11,6 +11,7 @@ from types import ModuleType
 from protein_performer.errors import UserError
 
 GZIP_MAGIC = b"\x1f\x8b"
+_AT_ONCE = 1 << 21  # bytes: a few kilobytes can hold megabytes
 _GZIP_HEADER = 31  # zlib's wbits: expect a gzip header, check CRC and length at the end
 
 
@@ -41,20 +42,21 @@ def gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
     members, received = 0, 0
     for chunk in chunks:
         received += len(chunk)
-        while chunk:
+        full = False  # whether more may come out of bytes that went in already
+        while chunk or full:
             if waiting and members:
                 chunk = chunk.lstrip(b"\0")
                 if not chunk:
                     break
             try:
-                inflated = member.decompress(chunk)
+                inflated = member.decompress(chunk, _AT_ONCE)
             except errors as error:
                 raise UserError(_corrupt(where, received, error, members)) from None
-            waiting, chunk = False, b""
+            waiting, chunk, full = False, member.unconsumed_tail, len(inflated) == _AT_ONCE
             if inflated:
                 yield inflated
             if member.eof:
-                chunk, members = member.unused_data, members + 1
+                chunk, members, full = member.unused_data, members + 1, False
                 member, waiting = codec.decompressobj(_GZIP_HEADER), True
     if not waiting:
         raise UserError(

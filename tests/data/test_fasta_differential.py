@@ -179,3 +179,12 @@ def test_gunzip_agrees_with_python_gzip_on_mutated_bytes(level: int) -> None:
             assert action == 1, f"seed {seed}: {refusal}"
         kinds.add(error)
     assert kinds == {"", "truncated", "corrupt"}
+
+
+def test_a_small_gzip_file_cannot_fill_the_memory() -> None:
+    content = b"A" * 20_000_000
+    packed = gzip.compress(content)
+    assert len(packed) < 20_000
+    pieces = list(gunzip(iter([packed]), "f.gz"))
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces)) <= 1 << 21
