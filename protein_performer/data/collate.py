@@ -4,7 +4,7 @@ Shapes: B proteins, L positions.
 """
 
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +16,20 @@ from protein_performer.batch import Batch
 from protein_performer.data.objectives import WINDOW, Codes, Objective, Windows
 from protein_performer.data.randomness import draws, hash64
 from protein_performer.data.sampler import BatchKey
-from protein_performer.data.shards import StoredSplit
 
 Crop = Literal["window", "start"]
+
+
+class Proteins(Protocol):
+    """Encoded proteins by index, on disk (`StoredSplit`) or in memory."""
+
+    def __len__(self) -> int:
+        """Number of proteins."""
+        ...
+
+    def residues(self, index: int) -> Codes:
+        """All residues of a protein, (L,) uint8."""
+        ...
 
 
 def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -> Codes:
@@ -62,7 +73,7 @@ class Batches(Dataset[Batch]):
 
     def __init__(
         self,
-        split: StoredSplit,
+        split: Proteins,
         alphabet: Alphabet,
         objective: Objective,
         *,

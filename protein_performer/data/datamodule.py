@@ -1,7 +1,7 @@
 """Proteins for Lightning: prepared once, then batches as a function of (seed, epoch, step)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from protein_performer.data.cache import prepare_once, prepared_folder
 from protein_performer.data.collate import Batches, Crop
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
-from protein_performer.data.prepare import Preparation, read_manifest
+from protein_performer.data.prepare import Preparation, open_split, read_manifest
 from protein_performer.data.report import DataReport, make_report
 from protein_performer.data.sampler import BatchSampler, ResumableLoader
 from protein_performer.data.shards import StoredSplit
@@ -131,13 +131,7 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def split(self, name: str) -> StoredSplit:
         """The stored proteins of `train`, `valid`, `test` or `ood`."""
-        entry = self.manifest["splits"][name]
-        return StoredSplit(
-            self.folder / name,
-            shard_proteins=self.manifest["definition"]["shard_proteins"],
-            shards=len(entry["shards"]),
-            proteins=entry["proteins"],
-        )
+        return open_split(self.folder, self.manifest, name)
 
     def residue_counts(self) -> Tensor:
         """(V,) int64, how often each token occurs in the training set; no special tokens."""
@@ -200,7 +194,7 @@ class ProteinDataModule(pl.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             num_ranks=self.trainer.world_size if self.trainer else 1,
             start=start,
-            count_processed=self._count_processed,
+            count_processed=self._processed_counter(),
         )
         return ResumableLoader(
             batches,
@@ -210,13 +204,15 @@ class ProteinDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def _count_processed(self) -> int:
+    def _processed_counter(self) -> Callable[[], int]:
+        """How many batches the trainer has trained on."""
+        if self.trainer is None:
+            return lambda: 0
         # Lightning saves inside on_train_batch_end, before it counts the batch as completed;
         # `processed` already holds it, and never holds a batch that an exception broke off.
-        if self.trainer is None:
-            return 0
-        processed: int = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
-        return processed
+        # No reference to self: in a cycle, a loader's workers take seconds to end.
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return lambda: progress.total.processed
 
     def state_dict(self) -> dict[str, Any]:
         """The next batch to train on, and what makes the batches what they are."""

@@ -233,3 +233,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: prepared in format {found}, this version reads {FORMAT}. Prepare again."
         )
     return manifest
+
+
+def open_split(folder: Path, manifest: dict[str, Any], name: str) -> StoredSplit:
+    """One of `SPLITS` of a prepared folder whose manifest this is."""
+    entry = manifest["splits"][name]
+    return StoredSplit(
+        folder / name,
+        shard_proteins=manifest["definition"]["shard_proteins"],
+        shards=len(entry["shards"]),
+        proteins=entry["proteins"],
+    )

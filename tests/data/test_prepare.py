@@ -10,9 +10,9 @@ import pytest
 from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.prepare import MANIFEST, Preparation, prepare, read_manifest
+from protein_performer.data.prepare import MANIFEST, Preparation, open_split, prepare, read_manifest
 from protein_performer.data.records import ReadCounts, Record, read_records
-from protein_performer.data.shards import StoredSplit, shard_path
+from protein_performer.data.shards import shard_path
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
 
@@ -31,10 +31,7 @@ def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7):
 
 
 def stored(folder, name):
-    entry = read_manifest(folder)["splits"][name]
-    return StoredSplit(
-        folder / name, shard_proteins=7, shards=len(entry["shards"]), proteins=entry["proteins"]
-    )
+    return open_split(folder, read_manifest(folder), name)
 
 
 def test_every_protein_is_found_again_in_its_split(tmp_path):
