@@ -37,12 +37,13 @@ def train(cfg: DictConfig) -> Metrics:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     data = instantiate(cfg.data)
+    counts = data.residue_counts().tolist()
     module = LanguageModel(
         build_model(config["model"], len(data.alphabet)),
         alphabet=data.alphabet,
         make_optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
-        description=describe(config, data.alphabet, data.residue_policy),
+        description=describe(config, data.alphabet, data.residue_policy, counts),
     )
     loggers = _instantiate_each(cfg.logger)
     callbacks = _instantiate_each(cfg.callbacks)

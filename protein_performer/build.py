@@ -11,7 +11,7 @@ from protein_performer.errors import UserError
 from protein_performer.transformer import ProteinTransformer
 
 OWN_PACKAGE = "protein_performer"
-_NOT_TRUNK_OPTIONS = ("name", "attention", "redraw_every")
+_NOT_TRUNK_OPTIONS = ("name", "attention", "redraw_every", "num_features")
 
 
 def build_model(
@@ -24,7 +24,7 @@ def build_model(
 
     Args:
         config: `attention` (a `_target_` and its options), the trunk's options by their names in
-            `ProteinTransformer`, and `name` and `redraw_every`, which are not the model's concern.
+            `ProteinTransformer`, and keys that others read: `name`, `redraw_every`, `num_features`.
         vocabulary_size: V.
         trusted_packages: top-level packages that `attention._target_` may be imported from. A
             checkpoint is a file from elsewhere: it may not name code to run.
@@ -37,21 +37,43 @@ def build_model(
     return ProteinTransformer(vocabulary_size, attention, **options)
 
 
+def build_object(
+    key: str, config: Mapping[str, Any], *, trusted_packages: Sequence[str] = (OWN_PACKAGE,)
+) -> Any:
+    """Build what a config's `_target_` names, with its options.
+
+    Args:
+        key: of the config, for errors.
+        config: `_target_` and keyword options.
+        trusted_packages: as for `build_model`.
+    """
+    build, options = _target(key, config, trusted_packages)
+    _check_options(key, build, **options)
+    return build(**options)
+
+
 def _attention_maker(config: Mapping[str, Any], trusted_packages: Sequence[str]) -> MakeAttention:
+    mechanism, options = _target("model.attention", config, trusted_packages)
+    _check_options("model.attention", mechanism, None, **options)
+    return partial(mechanism, **options)
+
+
+def _target(
+    key: str, config: Mapping[str, Any], trusted_packages: Sequence[str]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class that a config names, and its options."""
     target = str(config["_target_"])
     module_name, _, class_name = target.rpartition(".")
     if module_name.partition(".")[0] not in trusted_packages:
         raise UserError(
-            f"model.attention._target_: {target!r} is outside {', '.join(trusted_packages)}. If you"
-            " trust the file that names it, add its package to trusted_packages."
+            f"{key}._target_: {target!r} is outside {', '.join(trusted_packages)}. If you trust"
+            " the file that names it, add its package to trusted_packages."
         )
     try:
-        mechanism = getattr(importlib.import_module(module_name), class_name)
+        named = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"model.attention._target_: there is no {target!r} ({error})") from error
-    options = {key: value for key, value in config.items() if key != "_target_"}
-    _check_options("model.attention", mechanism, None, **options)
-    return partial(mechanism, **options)
+        raise UserError(f"{key}._target_: there is no {target!r} ({error})") from error
+    return named, {name: value for name, value in config.items() if name != "_target_"}
 
 
 def _check_options(key: str, build: Callable[..., Any], *args: Any, **options: Any) -> None:

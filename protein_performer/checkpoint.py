@@ -32,6 +32,7 @@ class Checkpoint:
         alphabet: of its tokens.
         residue_policy: what training did with characters outside the alphabet.
         objective: `mlm` or `causal`, or the name of the config that it was.
+        residue_counts: (V,) how often each token occurs in the training set.
         config: the run's whole resolved config.
         step: optimizer steps taken.
     """
@@ -40,12 +41,16 @@ class Checkpoint:
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     objective: str
+    residue_counts: list[int]
     config: dict[str, Any]
     step: int
 
 
 def describe(
-    config: Mapping[str, Any], alphabet: Alphabet, residue_policy: ResiduePolicy
+    config: Mapping[str, Any],
+    alphabet: Alphabet,
+    residue_policy: ResiduePolicy,
+    residue_counts: Sequence[int],
 ) -> dict[str, Any]:
     """The description to store, from a run's resolved config in plain types."""
     return {
@@ -53,6 +58,7 @@ def describe(
         "version": version("protein-performer"),
         "alphabet": asdict(alphabet),
         "residue_policy": residue_policy,
+        "residue_counts": list(residue_counts),
         "config": dict(config),
     }
 
@@ -93,6 +99,7 @@ def load_checkpoint(
         alphabet=alphabet,
         residue_policy=description["residue_policy"],
         objective=config["objective"]["name"],
+        residue_counts=description["residue_counts"],
         config=config,
         step=contents["global_step"],
     )

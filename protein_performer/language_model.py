@@ -109,7 +109,7 @@ class TrainedModel:
         """Row i of each sequence from column `first + i` of what `compute` returns."""
         codes = [self._encode(i, sequence) for i, sequence in enumerate(sequences)]
         results: list[Tensor] = [torch.empty(0)] * len(codes)
-        for members in _by_length([len(each) for each in codes], BATCH_TOKENS):
+        for members in by_length([len(each) for each in codes], BATCH_TOKENS):
             tokens, mask = self._pad([codes[i] for i in members])
             output = compute(tokens, mask).float().cpu()
             for row, i in enumerate(members):
@@ -139,7 +139,7 @@ class TrainedModel:
         return torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device)
 
 
-def _by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Indices in batches of similar length, longest first, each padded to at most `budget` tokens.
 
     A sequence longer than the budget is a batch of its own.

@@ -77,7 +77,7 @@ def test_what_cannot_be_embedded_is_refused(tmp_path):
 
 def test_batches_hold_to_the_budget_and_lose_nothing():
     lengths = np.random.default_rng(0).integers(1, 300, 200).tolist()
-    batches = list(language_model._by_length(lengths, 1000))
+    batches = list(language_model.by_length(lengths, 1000))
     assert sorted(i for batch in batches for i in batch) == list(range(200))
     for batch in batches:
         assert len(batch) * (max(lengths[i] for i in batch) + 2) <= 1000 or len(batch) == 1

@@ -55,8 +55,7 @@ def write_checkpoint(path, config, *, policy="unknown", **changes):
     contents = {
         "state_dict": {f"model.{name}": value for name, value in network.state_dict().items()},
         "global_step": 7,
-        DESCRIPTION_KEY: describe(config, Alphabet(), policy)
-        | {"residue_counts": [0] * 4 + [10] * 20 + [0] * 6},
+        DESCRIPTION_KEY: describe(config, Alphabet(), policy, [0] * 4 + [10] * 20 + [0] * 6),
     }
     torch.save(contents | changes, path)
     return network
