@@ -54,7 +54,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     """
     # One row of zeros more, at index L, for the places without a token.
     q, k, v = (pad(x, (0, 0, 0, 1)) for x in (q, k, v))
-    heads = 1 if q.device.type == "cpu" else q.shape[0]
+    heads = q.shape[0] if _all_at_once(q.device) else 1
     apply: Callable[..., Tensor] = _Attend.apply
     outs = [
         apply(*(x[i : i + heads] for x in (q, k, v, *layout[:2])), *layout[2:])
@@ -155,13 +155,17 @@ def _steps(layout: Layout, absent: int, dtype: torch.dtype) -> Iterator[tuple[St
     others = rank.unfold(-1, size, chunk)
     own = others[..., chunk : 2 * chunk]
     sequences, chunks = others.shape[:2]
-    at_once = (1, max(1, _STEP // (chunk * size)))
-    if rank.device.type != "cpu":
-        at_once = (sequences, chunks)
-    for s in range(0, sequences, at_once[0]):
-        for n in range(0, chunks, at_once[1]):
-            step = (slice(s, s + at_once[0]), slice(n, n + at_once[1]))
+    num_sequences, num_chunks = 1, max(1, _STEP // (chunk * size))
+    if _all_at_once(rank.device):
+        num_sequences, num_chunks = sequences, chunks
+    for s in range(0, sequences, num_sequences):
+        for n in range(0, chunks, num_chunks):
+            step = (slice(s, s + num_sequences), slice(n, n + num_chunks))
             yield step, (own[step][..., None] - others[step][..., None, :]).clamp_(max=0.0)
+
+
+def _all_at_once(device: torch.device) -> bool:
+    return device.type != "cpu"
 
 
 def _window(layout: Layout) -> int:

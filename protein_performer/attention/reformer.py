@@ -4,7 +4,6 @@ Shapes: B batch, H heads, L positions, D head width, R hash rounds, C chunk.
 """
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -123,11 +122,10 @@ class Reformer(nn.Module):
         """(B, H, L, D) -> (B, H, R, L) int64 buckets, numbered from 0 with gaps."""
         rounds = self.num_rounds if self.training else self.num_rounds_eval
         # Columns by the number of whole chunks of tokens in a row; all rows alike without padding.
-        columns = [self.columns] if self.columns else _columns_up_to(q.shape[2] // self.chunk)
-        rows = None
-        if key_mask is None or self.columns:
-            columns = columns[-1:]
-        else:
+        chunks = q.shape[2] // self.chunk
+        columns, rows = [self.columns or _columns(chunks)], None
+        if key_mask is not None and self.columns is None:
+            columns = [_columns(number) for number in range(chunks + 1)]
             rows = torch.tensor(columns, device=q.device)[key_mask.sum(-1) // self.chunk]
         q = q.to(self.rotations.dtype)
         buckets = torch.zeros(*q.shape[:3], rounds, dtype=torch.int64, device=q.device)
@@ -160,18 +158,16 @@ def hash_columns(num_buckets: int) -> tuple[int, int]:
     )
 
 
-@cache
-def _columns_up_to(chunks: int) -> list[tuple[int, int]]:
-    """For 0, 1, .. whole chunks of tokens the columns of two buckets each.
+def _columns(chunks: int) -> tuple[int, int]:
+    """Columns of two buckets for each of so many whole chunks, at least one.
 
     Above 128 the number of buckets is rounded down to a power of two, as in trax, and it grows no
     further than two hashes go.
     """
-    numbers = [2 * max(1, n) for n in range(chunks + 1)]
-    return [
-        hash_columns(min(n if n <= _MAX_FACTOR else 1 << (n.bit_length() - 1), _MAX_FACTOR**2))
-        for n in numbers
-    ]
+    buckets = 2 * max(1, chunks)
+    if buckets > _MAX_FACTOR:
+        buckets = min(1 << (buckets.bit_length() - 1), _MAX_FACTOR**2)
+    return hash_columns(buckets)
 
 
 def _cross_polytope(projected: Tensor, columns: Tensor | None) -> Tensor:
