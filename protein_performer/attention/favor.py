@@ -1,36 +1,58 @@
-"""FAVOR+ attention: softmax and other kernels in time and memory linear in the length.
+"""FAVOR+: softmax and other kernels' attention, in time and memory linear in the length.
 
-Shapes: B batch, H heads, L positions, D head width, M features.
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from protein_performer.attention import linear_batched
-from protein_performer.attention.features import FEATURE_MAPS, FeatureMap
+from protein_performer.attention import linear_batched, linear_bidirectional, linear_causal
+from protein_performer.attention.favor_options import FavorOptions
+from protein_performer.attention.features import FEATURE_MAPS, FeatureMap, favor_plus_plus
+from protein_performer.attention.linear_batched import State
 from protein_performer.attention.padding import zero_padding
 from protein_performer.attention.projections import PROJECTIONS, fixed_norms, stream
 from protein_performer.attention.protocol import LayerSpec
+from protein_performer.attention.spread import balance, mean_spread
 from protein_performer.errors import UserError
 
 
 class Favor(nn.Module):
-    """out_i = sum_j phi(q_i).phi(k_j) v_j / sum_j phi(q_i).phi(k_j), over the keys i may see.
+    """out_i = sum_j phi(q_i).phi(k_j) v_j / sum_j phi(q_i).phi(k_j) over the keys j that i may see.
+
+    Source: Choromanski et al. 2021, arXiv:2009.14794. Differs from the authors' code:
+
+    - padding is in no sum and no maximum, and no later key is in any (theirs sees both);
+    - exponential features have no epsilon: the largest features are taken out of each sum instead,
+      so the result is the formula's at any scale of q and k;
+    - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
+
+    Features, sums and normalisers are float32 (float64 for float64 inputs), whatever autocast or
+    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again.
 
     Args:
         spec: where the layer stands.
-        feature_map: a name in `features.FEATURE_MAPS`.
-        num_features: M, rows of the random projection; None where there is no projection.
-        projection: `orthogonal`, `iid` or `simplex`; None applies the map to the heads as they are.
-        row_norms: of the projection: `chi`, as of Gaussian rows, or `sqrt_d` (SMREG).
-        per_head: a projection for each head, else one for the layer.
+        feature_map: a name in `features.FEATURE_MAPS`, or `favor++`.
+        num_features: M, rows of the projection; null together with `projection`.
+        projection: `orthogonal`, `iid` or `simplex`; null applies the map to the head itself, as
+            the authors' ReLU code and the Linear Transformer do.
+        row_norms: of the projection, `chi`, as Gaussian rows have, or `sqrt_d`: SMREG.
+        per_head: a projection of its own for each head, else one for the layer, as the authors do.
         renormalize: divide by the sum of the weights.
+        epsilon: added to each feature of an elementwise map; null takes the map's own.
+        spread: for `favor++`, the mean |q + k|^2 / sqrt(D) to be optimal at; null measures it on
+            each sequence, which a causal layer cannot do without seeing the future.
+        saderf: balance q and k in each dimension first (softmax kernels, bidirectional only).
+
+    Raises: UserError for what cannot be honoured.
     """
 
-    projection: Tensor
-    redraw_count: Tensor
+    projection: Tensor  # ([H,] M, D) float32
+    redraw_count: Tensor  # () int64
 
     def __init__(
         self,
@@ -42,25 +64,24 @@ class Favor(nn.Module):
         row_norms: Literal["chi", "sqrt_d"] = "chi",
         per_head: bool = False,
         renormalize: bool = True,
+        epsilon: float | None = None,
+        spread: float | None = None,
+        saderf: bool = False,
     ) -> None:
         super().__init__()
-        if feature_map not in FEATURE_MAPS:
-            raise UserError(
-                f"feature_map: expected one of {', '.join(FEATURE_MAPS)}, got {feature_map!r}"
-            )
-        if projection is not None and projection not in PROJECTIONS:
-            raise UserError(
-                f"projection: expected null or one of {', '.join(PROJECTIONS)}, got {projection!r}"
-            )
-        if (projection is None) != (num_features is None):
-            raise UserError(
-                f"num_features and projection: both or neither, got {num_features} and {projection}"
-            )
         self.spec = spec
-        self.feature_map = feature_map
-        self.projection_kind = projection
-        self.row_norms = row_norms
-        self.renormalize = renormalize
+        self.options = FavorOptions(
+            feature_map=feature_map,
+            num_features=num_features,
+            projection=projection,
+            row_norms=row_norms,
+            per_head=per_head,
+            renormalize=renormalize,
+            epsilon=epsilon,
+            spread=spread,
+            saderf=saderf,
+        )
+        self.options.check(spec)
         rows = spec.head_dim if num_features is None else num_features
         heads = (spec.num_heads,) if per_head else ()
         self.register_buffer("projection", torch.empty(*heads, rows, spec.head_dim))
@@ -69,47 +90,135 @@ class Favor(nn.Module):
 
     @torch.no_grad()
     def redraw_(self, count: int) -> None:
-        """Draw the projection again, as a pure function of (seed, layer, count)."""
+        """Draw the features again, as a pure function of (seed, layer, count).
+
+        Ranks agree and a resumed run goes on as it would have; the count is in the state dict.
+        """
         self.redraw_count.fill_(count)
         rows, dim = self.projection.shape[-2:]
-        if self.projection_kind is None:
+        if self.options.projection is None:
             self.projection.copy_(torch.eye(dim))
             return
-        draw = PROJECTIONS[self.projection_kind]
+        draw = PROJECTIONS[self.options.projection]
         generator = stream(self.spec.seed, self.spec.layer, count)
-        heads = self.projection.shape[:-2]
-        drawn = torch.stack([draw(rows, dim, generator) for _ in range(heads.numel())])
-        if self.row_norms == "sqrt_d":
+        drawings = self.projection.shape[:-2].numel()
+        drawn = torch.stack([draw(rows, dim, generator) for _ in range(drawings)])
+        if self.options.row_norms == "sqrt_d":
             drawn = fixed_norms(drawn)
         self.projection.copy_(drawn.view(self.projection.shape))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
         """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
-        dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
         with torch.autocast(q.device.type, enabled=False):
-            out = self._attend(q.to(dtype), k.to(dtype), v.to(dtype), key_mask)
+            query, key, features = self._prepare(q, k, key_mask)
+            values = v.to(query.dtype)
+            # A compiler would unroll the loops over blocks that suit a CPU.
+            if query.device.type == "cpu" and not torch.compiler.is_compiling():
+                schedule = linear_causal if self.spec.causal else linear_bidirectional
+                out = schedule.attend(
+                    query, key, values, features, key_mask, self.options.renormalize
+                )
+            else:
+                out = checkpoint(
+                    self._at_once,
+                    *(query, key, values, features, key_mask),
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+            out = self._unnormalized(out, query, features)
         return zero_padding(out, key_mask).to(v.dtype)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
-        features = FEATURE_MAPS[self.feature_map](self.projection.to(q.dtype)).base2()
-        sums = linear_batched.causal if self.spec.causal else linear_batched.bidirectional
-        packed = zero_padding(torch.cat([v, torch.ones_like(v[..., :1])], dim=-1), key_mask)
-        k = zero_padding(k, key_mask)
-        summed, scale = sums(q, k, packed, features, key_mask)
-        if not self.renormalize:
-            return summed[..., :-1] * _query_factor(q, features, scale)
-        return summed[..., :-1] * _inverse(summed[..., -1:], features)
+    def _at_once(
+        self, q: Tensor, k: Tensor, v: Tensor, features: FeatureMap, key_mask: Tensor | None
+    ) -> Tensor:
+        if self.spec.causal:
+            return linear_batched.causal(q, k, v, features, key_mask, self.options.renormalize)[0]
+        return linear_batched.bidirectional(q, k, v, features, key_mask, self.options.renormalize)
 
+    def _prepare(
+        self, q: Tensor, k: Tensor, key_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, FeatureMap]:
+        """Queries and keys in the dtype and scale of the features, and those in base 2."""
+        dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+        q, k, w = q.to(dtype), k.to(dtype), self.projection.to(dtype)
+        if self.options.saderf:
+            psi = balance(q, k, key_mask)
+            q, k = q * psi, k / psi
+        if self.options.feature_map == "favor++":
+            spread = (
+                mean_spread(q, k, key_mask) if self.options.spread is None else self.options.spread
+            )
+            features = favor_plus_plus(w, spread)
+            gain = features.gain
+            scale = gain[..., None, None] if isinstance(gain, Tensor) else gain
+            q, k = q * scale, k * scale
+            features = replace(features, gain=1.0, norm=features.norm / gain**2)
+        else:
+            features = FEATURE_MAPS[self.options.feature_map](w)
+        if self.options.epsilon is not None:
+            features = replace(features, epsilon=self.options.epsilon)
+        return q, k, features.base2()
 
-def _query_factor(q: Tensor, features: FeatureMap, scale: Tensor) -> Tensor:
-    log_factor = scale + q.square().sum(-1) * features.norm
-    return (torch.exp2(log_factor) * features.scale)[..., None]
+    def _unnormalized(self, out: Tensor, q: Tensor, features: FeatureMap) -> Tensor:
+        """The factors of a row that cancel when it is divided by its normaliser."""
+        if self.options.renormalize:
+            return out
+        norm, scale = (
+            x[..., None] if isinstance(x, Tensor) else x for x in (features.norm, features.scale)
+        )
+        return out * (torch.exp2(q.square().sum(-1) * norm) * scale)[..., None]
 
+    def init_state(self, batch_size: int) -> State:
+        """The state of `step` before the first position; on the device of the projection."""
+        self._refuse_stepping()
+        dtype = torch.promote_types(self.projection.dtype, torch.float32)
+        like = self.projection.new_empty(batch_size, self.spec.num_heads, 0, self.spec.head_dim)
+        like = like.to(dtype)
+        _, _, features = self._prepare(like, like, None)
+        return linear_batched.first_state(like, like, features)
 
-def _inverse(normalizer: Tensor, features: FeatureMap) -> Tensor:
-    """1 / normaliser, zero where it vanishes."""
-    if features.activation is not None and not features.activation.positive:
-        # The authors' guard: these normalisers may vanish, and may change sign.
-        return 1 / (normalizer + 2e-6 * (normalizer.abs() <= 1e-6))
-    visible = normalizer > torch.finfo(normalizer.dtype).tiny
-    return torch.where(visible, 1 / torch.where(visible, normalizer, 1.0), 0.0)
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Go on from the state by T positions, one or many, in time O(T M D).
+
+        Args:
+            q: (B, H, T, D) queries of the next positions.
+            k: (B, H, T, D) keys.
+            v: (B, H, T, D) values.
+            state: after all earlier positions; from `init_state` or the last `step`. O(M D) numbers
+                a head; it is not changed.
+            key_mask: (B, T) bool, False at padding, which leaves the state as it is.
+
+        Returns: (B, H, T, D), what `forward` gives at these positions, and the state after them.
+        """
+        self._refuse_stepping()
+        with torch.autocast(q.device.type, enabled=False):
+            query, key, features = self._prepare(q, k, key_mask)
+            values = v.to(query.dtype)
+            out, state = linear_batched.causal(
+                query, key, values, features, key_mask, self.options.renormalize, state
+            )
+            out = self._unnormalized(out, query, features)
+        return zero_padding(out, key_mask).to(v.dtype), state
+
+    def _refuse_stepping(self) -> None:
+        if not self.spec.causal:
+            raise UserError("stepping: a bidirectional layer needs the whole sequence at once")
+
+    @torch.no_grad()
+    def attention_matrix(self, q: Tensor, k: Tensor, *, key_mask: Tensor | None) -> Tensor:
+        """The weights that a layer never forms: (B, H, L, L), quadratic in L, so for short ones.
+
+        Row i is the output with one-hot values (Choromanski et al. 2021, appendix C.4): it sums to
+        one when renormalised, and is zero at padding.
+        """
+        batch, heads, length, _ = q.shape
+        one_hot = torch.eye(length, dtype=q.dtype, device=q.device)
+        values = one_hot.expand(batch, heads, length, length)
+        return self.forward(q, k, values, key_mask=key_mask)
+
+    def extra_repr(self) -> str:
+        """The options, for print(model)."""
+        options, shape = self.options, tuple(self.projection.shape)
+        return f"{options.feature_map}, {options.projection} {shape}, causal={self.spec.causal}"

@@ -20,12 +20,12 @@ class Activation:
     """An elementwise f with its derivative.
 
     Attributes:
-        value: u -> f(u).
-        backward: (gradient of f(u), u) -> gradient of u.
+        value: (u, out=None) -> f(u), in `out` where the function can.
+        backward: (gradient of f(u), u) -> gradient of u; the former may be overwritten.
         positive: f(u) + epsilon > 0 for every u, so a normaliser cannot vanish.
     """
 
-    value: Callable[[Tensor], Tensor]
+    value: Callable[..., Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
     positive: bool = True
 
@@ -90,8 +90,9 @@ def trigonometric(w: Tensor) -> FeatureMap:
 
 
 def favor_plus_plus(w: Tensor, spread: float | Tensor) -> FeatureMap:
-    """exp(q.k / sqrt(D)) by optimal positive features (Likhosherstov et al. 2022, arXiv:2205.15317).
+    """exp(q.k / sqrt(D)) by optimal positive features.
 
+    Source: Likhosherstov et al. 2022, arXiv:2205.15317.
     f(w, x) = (1 - 4A)^(D/4) exp(A |w|^2 + sqrt(1 - 4A) w.x - |x|^2 / 2) with the A < 0 that
     minimises the variance at the given spread, so the features are bounded.
 
@@ -132,14 +133,17 @@ def _gelu_slope(u: Tensor) -> Tensor:
     return 0.5 * (1 + torch.erf(u / math.sqrt(2))) + u * density
 
 
-RELU = Activation(F.relu, lambda g, u: torch.ops.aten.threshold_backward(g, u, 0))
+RELU = Activation(
+    lambda u, out=None: torch.clamp_min(u, 0, out=out),
+    lambda g, u: torch.ops.aten.threshold_backward.grad_input(g, u, 0, grad_input=g),
+)
 SIGMOID = Activation(torch.sigmoid, lambda g, u: g * u.sigmoid() * (-u).sigmoid())
 ABS = Activation(torch.abs, lambda g, u: g * u.sign())
-ELU_PLUS_ONE = Activation(lambda u: F.elu(u) + 1, lambda g, u: g * u.clamp(max=0).exp())
-GELU = Activation(F.gelu, lambda g, u: g * _gelu_slope(u), positive=False)
+ELU_PLUS_ONE = Activation(lambda u, out=None: F.elu(u) + 1, lambda g, u: g * u.clamp(max=0).exp())
+GELU = Activation(lambda u, out=None: F.gelu(u), lambda g, u: g * _gelu_slope(u), positive=False)
 COS = Activation(torch.cos, lambda g, u: -g * u.sin(), positive=False)
 TANH = Activation(torch.tanh, lambda g, u: g * (1 - u.tanh() ** 2), positive=False)
-IDENTITY = Activation(lambda u: u, lambda g, u: g, positive=False)
+IDENTITY = Activation(lambda u, out=None: u, lambda g, u: g, positive=False)
 
 FEATURE_MAPS: dict[str, Callable[[Tensor], FeatureMap]] = {
     "softmax": softmax,

@@ -1,104 +1,149 @@
 """Linear attention over all positions at once, for GPUs and compilers: no loop over positions.
 
-Shapes: B batch, H heads, L positions, D head width, M features, C positions of a chunk,
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, C positions of a chunk,
 N = ceil(L / C) chunks.
 
-The sums, and the stabilisers that keep them exact, are explained in `favor.py`; log-features are
-in base 2. Stabilisers cancel in the result, so they carry no gradient.
+The same sums as in `linear_bidirectional` and `linear_causal`, in plain differentiable operations.
+Log-features are in base 2. What is taken out of features cancels, so it carries no gradient.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import pad
 
 from protein_performer.attention.features import FeatureMap
+from protein_performer.attention.normalizer import row_factor
 
 CHUNK = 128
 
 
+class State(NamedTuple):
+    """What causal attention knows of the past: its size does not depend on the length.
+
+    Attributes:
+        sums: (B, H, E, M), of the values, then of their normaliser, relative to 2^peak.
+        peak: (B, H), log2 of the largest weight of a key so far.
+    """
+
+    sums: Tensor
+    peak: Tensor
+
+
 def bidirectional(
-    q: Tensor, k: Tensor, v: Tensor, features: FeatureMap, key_mask: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    features: FeatureMap,
+    key_mask: Tensor | None,
+    renormalize: bool,
 ) -> Tensor:
-    """Sums over all keys.
+    """out_i = factor_i sum_j phi(q_i).phi(k_j) v_j.
 
     Args:
-        q, k: (B, H, L, D) of one dtype, float32 or float64.
-        v: (B, H, L, E), values with whatever else is to be summed, such as a column of ones.
-        features: in base 2 (`FeatureMap.base2`).
-        key_mask: (B, L) bool; v is zero at padding already.
+        q: (B, H, L, D) queries, float32 or float64.
+        k: (B, H, L, D) keys, as q.
+        v: (B, H, L, D) values, as q.
+        features: in base 2 (`FeatureMap.base2`); constants.
+        key_mask: (B, L) bool or None.
+        renormalize: divide by the sum of the weights.
 
-    Returns:
-        sums: (B, H, L, E) of the keys, sum_j kernel(i, j) v_j 2^-scale_i without the query's norm.
-        scale: (B, H, L), the exponent taken out of row i.
+    Returns: (B, H, L, D), arbitrary but finite at padding.
     """
-    log_k, log_q = _project(k, features), _project(q, features)
-    weight = _key_log_weight(k, features, key_mask)
-    if features.activation is not None:
-        peak = _finite(weight.detach().amax(-1, keepdim=True))
-        phi_k = features.activation.value(log_k) + features.epsilon
-        phi_q = features.activation.value(log_q) + features.epsilon
-        state = phi_k.mT @ (v * torch.exp2(weight - peak)[..., None])
-        return phi_q @ state, peak.expand(q.shape[:-1])
-    log_k = log_k + weight[..., None]
-    peak_m = _finite(log_k.detach().amax(-2, keepdim=True))  # (B, H, 1, M)
-    state = torch.exp2(log_k - peak_m).mT @ v
-    log_q = log_q + peak_m
-    scale = log_q.detach().amax(-1, keepdim=True)
-    return torch.exp2(log_q - scale) @ state, scale[..., 0]
+    values = _values(v, key_mask)
+    u_q, u_k = _project(q, features), _project(k, features)
+    weight = _log_weight(k, features, key_mask)
+    if features.activation is None:
+        log_k = u_k + weight
+        key_peak = _finite(log_k.detach().amax(-2, keepdim=True))  # (B, H, 1, M): of each feature
+        phi_k = torch.exp2(log_k - key_peak)
+        log_q = u_q + key_peak
+        log_scale = log_q.detach().amax(-1, keepdim=True)
+        phi_q = torch.exp2(log_q - log_scale)
+    else:
+        log_scale = _finite(weight.detach().amax(-2, keepdim=True))
+        values = values * torch.exp2(weight - log_scale)
+        phi_k = features.activation.value(u_k) + features.epsilon
+        phi_q = features.activation.value(u_q) + features.epsilon
+    sums = phi_q @ (phi_k.mT @ values)
+    return sums[..., :-1] * row_factor(sums[..., -1:], log_scale, features, renormalize)
 
 
 def causal(
-    q: Tensor, k: Tensor, v: Tensor, features: FeatureMap, key_mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Sums over the keys j <= i; arguments and results as in `bidirectional`."""
-    length = q.shape[-2]
-    phi_q, log_q = _unit_features(q, features)
-    phi_k, log_k = _unit_features(k, features)
-    log_k = log_k + _key_log_weight(k, features, key_mask)
-    peak = _finite(log_k.detach().cummax(-1).values)  # has seen nothing later than its position
-    short = -length % CHUNK
-    phi_q, phi_k, v = (_chunks(F.pad(x, (0, 0, 0, short))) for x in (phi_q, phi_k, v))
-    log_k = _chunks(F.pad(log_k, (0, short), value=-torch.inf)[..., None])[..., 0]
-    peak = _chunks(F.pad(peak, (0, short), mode="replicate")[..., None])[..., 0]  # (B, H, N, C)
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    features: FeatureMap,
+    key_mask: Tensor | None,
+    renormalize: bool,
+    state: State | None = None,
+) -> tuple[Tensor, State]:
+    """Attention to the keys j <= i, and to those that the state has seen.
 
-    earlier = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=q.device).tril()
-    factor = (log_k[..., None, :] - peak[..., :, None]).masked_fill(~earlier, -torch.inf).exp2()
-    inside = ((phi_q @ phi_k.mT) * factor) @ v
-    last = peak[..., -1:]
-    state = _exclusive_scan(phi_k.mT @ (v * torch.exp2(log_k - last)[..., None]), last)
-    before = F.pad(last[..., :-1, :], (0, 0, 1, 0), value=torch.finfo(q.dtype).min / 4)
-    across = (phi_q @ state) * torch.exp2(before - peak)[..., None]
-    sums = (inside + across).flatten(2, 3)[..., :length, :]
-    return sums, peak.flatten(2, 3)[..., :length] + log_q.detach()
+    Args and the first of the results: as in `bidirectional`.
 
-
-def _exclusive_scan(state: Tensor, last: Tensor) -> Tensor:
-    """Sums of the states of all earlier chunks, by doubling: log2(N) steps.
-
-    Args:
-        state: (B, H, N, M, E), each chunk's own, relative to 2^last of that chunk.
-        last: (B, H, N, 1), non-decreasing.
-
-    Returns: (B, H, N, M, E), relative to 2^last of the chunk before.
+    Returns: (B, H, L, D), and the state after the last position.
     """
-    num_chunks = state.shape[2]
-    decay = torch.exp2(last[..., :-1, :] - last[..., 1:, :])
-    decay = F.pad(decay, (0, 0, 1, 0))[..., None]  # (B, H, N, 1, 1), from the chunk before
+    length = q.shape[-2]
+    chunk = min(CHUNK, length)
+    state = state or first_state(q, v, features)
+    phi_q, peak_q = _unit_features(q, features)
+    phi_k, peak_k = _unit_features(k, features)
+    weight = (peak_k + _log_weight(k, features, key_mask))[..., 0]
+    peak = torch.maximum(weight.detach().cummax(-1).values, state.peak[..., None])
+    short = -length % chunk
+    phi_q, phi_k, values = (
+        _chunked(pad(x, (0, 0, 0, short)), chunk) for x in (phi_q, phi_k, _values(v, key_mask))
+    )
+    weight = _chunked(pad(weight, (0, short), value=-torch.inf), chunk)
+    peak = _chunked(pad(peak, (0, short), mode="replicate"), chunk)  # (B, H, N, C)
+
+    earlier = torch.ones(chunk, chunk, dtype=torch.bool, device=q.device).tril()
+    pairs = (weight[..., None, :] - peak[..., :, None]).masked_fill(~earlier, -torch.inf).exp2()
+    inside = (phi_q @ phi_k.mT * pairs) @ values
+    last = torch.cat([state.peak[..., None], peak[..., -1]], dim=-1)  # (B, H, N + 1)
+    added = (values * torch.exp2(weight - last[..., 1:, None])[..., None]).mT @ phi_k
+    states = _scan(torch.cat([state.sums[:, :, None], added], dim=2), last)
+    since = torch.exp2(last[..., :-1, None] - peak)[..., None]
+    sums = (inside + phi_q @ states[:, :, :-1].mT * since).flatten(2, 3)[:, :, :length]
+    log_scale = peak.flatten(2, 3)[:, :, :length, None] + peak_q
+    out = sums[..., :-1] * row_factor(sums[..., -1:], log_scale, features, renormalize)
+    return out, State(states[:, :, -1], last[..., -1])
+
+
+def first_state(q: Tensor, v: Tensor, features: FeatureMap) -> State:
+    """The state before any key."""
+    batch, heads = q.shape[:2]
+    sums = q.new_zeros(batch, heads, v.shape[-1] + 1, features.weight.shape[-2])
+    return State(sums, q.new_full((batch, heads), torch.finfo(q.dtype).min / 4))
+
+
+def _scan(states: Tensor, last: Tensor) -> Tensor:
+    """Running sums of (B, H, N, E, M), each relative to 2^last (B, H, N), by doubling."""
+    decay = torch.exp2(last[..., :-1] - last[..., 1:])
+    decay = pad(decay, (1, 0))[..., None, None]  # from the chunk before; nothing precedes the first
     shift = 1
-    while shift < num_chunks:
-        state = state + decay * _later(state, shift)
+    while shift < states.shape[2]:
+        states = states + decay * _later(states, shift)
         decay = decay * _later(decay, shift)
         shift *= 2
-    return _later(state, 1)
+    return states
+
+
+def _chunked(x: Tensor, chunk: int) -> Tensor:
+    return x.view(*x.shape[:2], -1, chunk, *x.shape[3:])
 
 
 def _later(x: Tensor, shift: int) -> Tensor:
-    """(B, H, N, M, E) moved `shift` chunks later, zeros coming in."""
-    return F.pad(x[:, :, :-shift], (0, 0, 0, 0, shift, 0))
+    """(B, H, N, E, M) moved `shift` chunks on, zeros coming in."""
+    return pad(x[:, :, :-shift], (0, 0, 0, 0, shift, 0))
 
 
-def _chunks(x: Tensor) -> Tensor:
-    return x.unflatten(2, (-1, CHUNK))
+def _values(v: Tensor, key_mask: Tensor | None) -> Tensor:
+    """(B, H, L, E): values and a one; zeros at padding."""
+    values = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
+    return values if key_mask is None else values.masked_fill(~key_mask[:, None, :, None], 0.0)
 
 
 def _project(x: Tensor, features: FeatureMap) -> Tensor:
@@ -107,21 +152,23 @@ def _project(x: Tensor, features: FeatureMap) -> Tensor:
 
 
 def _unit_features(x: Tensor, features: FeatureMap) -> tuple[Tensor, Tensor]:
-    """Features (B, H, L, M) and the exponent (B, H, L) taken out of each row."""
+    """Features (B, H, L, M) and the exponent (B, H, L, 1) taken out of each row."""
     u = _project(x, features)
     if features.activation is not None:
-        return features.activation.value(u) + features.epsilon, u.new_zeros(u.shape[:-1])
-    peak = u.detach().amax(-1)
-    return torch.exp2(u - peak[..., None]), peak
+        return features.activation.value(u) + features.epsilon, u.new_zeros(*u.shape[:-1], 1)
+    peak = u.detach().amax(-1, keepdim=True)
+    return torch.exp2(u - peak), peak
 
 
-def _key_log_weight(k: Tensor, features: FeatureMap, key_mask: Tensor | None) -> Tensor:
-    """(B, H, L): log2 of the factor of each key, -inf at padding."""
-    norm = features.norm[..., None] if isinstance(features.norm, Tensor) else features.norm
-    weight = k.square().sum(-1) * norm
-    return weight if key_mask is None else weight.masked_fill(~key_mask[:, None], -torch.inf)
+def _log_weight(k: Tensor, features: FeatureMap, key_mask: Tensor | None) -> Tensor:
+    """(B, H, L, 1): norm |k|^2, -inf at padding."""
+    norm = features.norm[..., None, None] if isinstance(features.norm, Tensor) else features.norm
+    weight = k.square().sum(-1, keepdim=True) * norm
+    if key_mask is None:
+        return weight
+    return weight.masked_fill(~key_mask[:, None, :, None], -torch.inf)
 
 
 def _finite(peak: Tensor) -> Tensor:
-    """A maximum over padding alone is -inf; -inf - (-inf) would be NaN."""
+    """The maximum over padding alone is -inf, and -inf - (-inf) would be NaN."""
     return peak.clamp_min(torch.finfo(peak.dtype).min / 4)

@@ -4,6 +4,7 @@ Shapes: H heads, D head width, M features.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -34,7 +35,7 @@ def orthogonal(num_features: int, head_dim: int, generator: torch.Generator) -> 
     Differs from the authors' code: `haar` makes the blocks truly uniform.
     """
     directions = _blocks(haar, num_features, head_dim, generator)
-    return _chi_norms(num_features, head_dim, generator) * directions
+    return directions * _chi_norms(num_features, head_dim, generator)
 
 
 def simplex(num_features: int, head_dim: int, generator: torch.Generator) -> Tensor:
@@ -47,7 +48,7 @@ def simplex(num_features: int, head_dim: int, generator: torch.Generator) -> Ten
         raise UserError(f"simplex projection: expected a head width of 2 or more, got {head_dim}")
     vertices = _simplex_vertices(head_dim)
     directions = _blocks(lambda d, g: vertices @ haar(d, g), num_features, head_dim, generator)
-    return _chi_norms(num_features, head_dim, generator) * directions
+    return directions * _chi_norms(num_features, head_dim, generator)
 
 
 def haar(dim: int, generator: torch.Generator) -> Tensor:
@@ -58,7 +59,8 @@ def haar(dim: int, generator: torch.Generator) -> Tensor:
     arXiv:math-ph/0609050).
     """
     q, r = torch.linalg.qr(iid(dim, dim, generator))
-    return q * r.diagonal().sign()
+    signs: Tensor = r.diagonal().sign()
+    return q * signs
 
 
 PROJECTIONS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
@@ -73,8 +75,8 @@ def fixed_norms(projection: Tensor) -> Tensor:
 
     The regularised softmax kernel SMREG: Choromanski et al. 2021, section 2.4 and theorem 1.
     """
-    norms = projection.norm(dim=-1, keepdim=True)
-    return projection * (projection.shape[-1] ** 0.5 / norms)
+    norms: Tensor = torch.linalg.vector_norm(projection, dim=-1, keepdim=True)
+    return projection * (math.sqrt(projection.shape[-1]) / norms)
 
 
 def _blocks(
@@ -89,13 +91,15 @@ def _blocks(
 
 
 def _chi_norms(num_features: int, head_dim: int, generator: torch.Generator) -> Tensor:
-    return iid(num_features, head_dim, generator).norm(dim=-1, keepdim=True)
+    gaussian = iid(num_features, head_dim, generator)
+    norms: Tensor = torch.linalg.vector_norm(gaussian, dim=-1, keepdim=True)
+    return norms
 
 
 def _simplex_vertices(dim: int) -> Tensor:
     last = torch.ones(dim, dtype=torch.float64)
     last[-1] = 0.0
-    vertices = (dim / (dim - 1)) ** 0.5 * torch.eye(dim, dtype=torch.float64)
-    vertices -= (dim**0.5 + 1) / (dim - 1) ** 1.5 * last
-    vertices[-1] = last / (dim - 1) ** 0.5
+    vertices = math.sqrt(dim / (dim - 1)) * torch.eye(dim, dtype=torch.float64)
+    vertices -= (math.sqrt(dim) + 1) / (dim - 1) ** 1.5 * last
+    vertices[-1] = last / math.sqrt(dim - 1)
     return vertices

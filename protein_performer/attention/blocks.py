@@ -1,0 +1,146 @@
+"""What the two CPU schedules share: a group of heads, block after block, in reused buffers.
+
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, G heads of a group,
+T positions of a block.
+
+A fresh allocation costs a CPU more than a pass over a buffer that is in its cache, so the large
+temporaries of the inner loops live in a `Scratch`. A small product costs as much to call as to
+compute, so heads and chunks are worked on together.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from protein_performer.attention.features import FeatureMap
+
+Group = tuple[int, slice]  # an index into (B, H, ...) tensors that gives (G, ...) views
+
+
+def head_groups(batch: int, heads: int, size: int) -> Iterator[Group]:
+    """Groups of at most `size` heads of one row of the batch."""
+    for row in range(batch):
+        for first in range(0, heads, size):
+            yield row, slice(first, min(first + size, heads))
+
+
+class Scratch:
+    """Buffers by name, as large as the largest request so far; what they hold is left over."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._flat: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """A contiguous tensor of that shape, valid until the name is used again."""
+        size = math.prod(shape)
+        flat = self._flat.get(name)
+        if flat is None or flat.numel() < size:
+            flat = self._flat[name] = self._like.new_empty(size)
+        return flat[:size].view(shape)
+
+    def load(self, name: str, x: Tensor, positions: int, hidden: Tensor | None = None) -> Tensor:
+        """(G, T, D) -> (G, positions, D), contiguous; zeros at hidden positions and from T on."""
+        group, length, dim = x.shape
+        block = self(name, group, positions, dim)
+        block[:, :length] = x
+        return _zero(block, length, hidden)
+
+    def load_values(self, v: Tensor, positions: int, hidden: Tensor | None = None) -> Tensor:
+        """(G, T, D) -> (G, positions, E): values and a one; zeros as in `load`."""
+        group, length, dim = v.shape
+        block = self("values", group, positions, dim + 1)
+        block[:, :length, :dim] = v
+        block[:, :, dim] = 1
+        return _zero(block, length, hidden)
+
+
+def hidden_positions(mask: Tensor | None, at: slice) -> Tensor | None:
+    """Indices of the padding in a block, if there is any; mask is (L,)."""
+    if mask is None or mask[at].all():
+        return None
+    return (~mask[at]).nonzero()[:, 0]
+
+
+def _zero(block: Tensor, length: int, hidden: Tensor | None) -> Tensor:
+    if hidden is not None:
+        block.index_fill_(1, hidden, 0)  # padding may hold anything, even NaN
+    if length < block.shape[1]:
+        block[:, length:] = 0
+    return block
+
+
+class BlockFeatures:
+    """The feature map of one group of heads, and its gradient, for a block of positions."""
+
+    def __init__(self, features: FeatureMap, group: Group, scratch: Scratch) -> None:
+        row, heads = group
+        weight, offset, norm = features.weight, features.offset, features.norm
+        self.weight = weight if weight.dim() == 2 else weight[heads]  # (M, D) or (G, M, D)
+        if offset is not None and offset.dim() > 1:
+            offset = (offset[row] if offset.dim() == 3 else offset)[heads, None]
+        self.offset = offset  # None, (M,) or (G, 1, M)
+        self.norm = norm[row, heads, None] if isinstance(norm, Tensor) else norm  # or (G, 1)
+        self.map = features
+        self.activation = features.activation
+        self.exponential = features.activation is None
+        # Keys of a weighted map have a factor of their own, besides features of order one.
+        self.weighted = self.exponential or isinstance(norm, Tensor) or norm != 0
+        self._slope = self.weight * math.log(2) if self.exponential else self.weight
+        self._scratch = scratch
+
+    def project(self, x: Tensor, name: str) -> Tensor:
+        """(G, T, D), contiguous -> (G, T, M), W x + offset, in the buffer of that name."""
+        group, size, dim = x.shape
+        num_features = self.weight.shape[-2]
+        u = self._scratch(name, group, size, num_features)
+        if self.weight.dim() == 2:  # one product for all heads
+            torch.mm(x.view(-1, dim), self.weight.mT, out=u.view(-1, num_features))
+        else:
+            torch.bmm(x, self.weight.mT, out=u)
+        return u if self.offset is None else u.add_(self.offset)
+
+    def log_norm(self, x: Tensor) -> Tensor:
+        """(G, T, D) -> (G, T), norm |x|^2."""
+        norms: Tensor = torch.linalg.vector_norm(x, dim=-1)
+        return norms.square_().mul_(self.norm)
+
+    def activate(self, u: Tensor, name: str) -> Tensor:
+        """f(u) + epsilon; u stays as it is, for the gradient."""
+        assert self.activation is not None
+        phi: Tensor = self.activation.value(u, out=self._scratch(name, *u.shape))
+        return phi if self.map.epsilon == 0 else phi.add_(self.map.epsilon)
+
+    def backward(self, d_phi: Tensor, phi: Tensor, u: Tensor, key: Tensor | None = None) -> Tensor:
+        """From the gradient of features, which is overwritten, to that of queries or keys.
+
+        Args:
+            d_phi, phi: (G, ..., M), as many rows as u.
+            u: (G, T, M), read by elementwise maps only.
+            key: (G, T, D) for keys, whose norm has a gradient too; a query's norm cancels.
+
+        Returns: (G, T, D), in a buffer.
+        """
+        group, size, num_features = u.shape
+        d_phi, phi = d_phi.view_as(u), phi.view_as(u)
+        d_weight = None
+        if self.activation is None:
+            d_u = d_phi.mul_(phi)
+            if key is not None:
+                d_weight = d_u.sum(-1, keepdim=True)
+        else:
+            if key is not None and self.weighted:
+                d_weight = (d_phi * phi).sum(-1, keepdim=True)
+            d_u = self.activation.backward(d_phi, u)
+        dim = self._slope.shape[-1]
+        d_x = self._scratch("d_x", group, size, dim)
+        if self._slope.dim() == 2:
+            torch.mm(d_u.view(-1, num_features), self._slope, out=d_x.view(-1, dim))
+        else:
+            torch.bmm(d_u, self._slope, out=d_x)
+        if key is not None and d_weight is not None:
+            norm = self.norm if isinstance(self.norm, float) else self.norm[..., None]
+            d_x.addcmul_(key, d_weight.mul_(2 * math.log(2) * norm))
+        return d_x

@@ -1,0 +1,88 @@
+"""The sums of causal linear attention over the chunks of a block.
+
+Shapes: M features, E = D + 1, G heads of a group, S chunks of a block, C positions of a chunk.
+
+Within a chunk the weights of all pairs are computed, as in exact attention; what came before is in
+the state, (E, M): sums of the values, then of their normaliser. Each key has a weight, taken
+relative to the largest so far: to nothing that comes later.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from protein_performer.attention.blocks import Scratch
+
+
+class Scales(NamedTuple):
+    """Key weights in base 2, and the powers of two between the sums of a block."""
+
+    weight: Tensor  # (G, S, C), log2 of the weight of each key, -inf for a hidden one
+    peak: Tensor  # (G, S, C), the largest so far
+    since: Tensor  # (G, S, C, 1), from the state before the chunk to each row
+    until: Tensor  # (G, S, C, 1), from each key to the state after the chunk
+    decay: Tensor  # (G, S, 1, 1), from the state before the chunk to the one after
+
+
+def scales_of(weight: Tensor, floor: Tensor) -> Scales:
+    """From weights (G, S, C) and the largest weight before the block (G, 1, 1)."""
+    peak = weight.flatten(1).cummax(-1).values.view_as(weight)
+    peak = torch.maximum(peak, floor)
+    last = peak[..., -1:]
+    before = torch.cat([floor, last[:, :-1]], dim=1)
+    powers = (before - peak, weight - last, before - last)
+    since, until, decay = (torch.exp2(power)[..., None] for power in powers)
+    return Scales(weight, peak, since, until, decay)
+
+
+def mask_pairs(scores: Tensor, scales: Scales | None, scratch: Scratch) -> Tensor:
+    """(G, S, C, C) times the weight of each pair, zero where the key is later; in place."""
+    if scales is None:
+        return scores.tril_()
+    pairs = scratch("pairs", *scores.shape)
+    torch.sub(scales.weight[..., None, :], scales.peak[..., :, None], out=pairs)
+    # A later key may be far beyond the row's peak: it is cut off before the product.
+    return scores.mul_(pairs.exp2_().tril_())
+
+
+def chunked(x: Tensor, chunk: int) -> Tensor:
+    """(G, T, ...) -> (G, S, C, ...)."""
+    return x.view(x.shape[0], -1, chunk, *x.shape[2:])
+
+
+def scaled(x: Tensor, scale: Tensor | None, buffer: str, scratch: Scratch) -> Tensor:
+    """The product of x and the scale in a buffer, or x itself."""
+    return x if scale is None else torch.mul(x, scale, out=scratch(buffer, *x.shape))
+
+
+def pass_states(
+    state: Tensor, added: Tensor, scales: Scales | None, out: Tensor, *, backwards: bool = False
+) -> Tensor:
+    """Carries the state through the chunks.
+
+    Args:
+        state: (G, E, M), moved on in place to the end of the block.
+        added: (G, S, E, M), what each chunk adds.
+        scales: of the block, if keys are weighted.
+        out: (G, S, E, M), gets the state as each chunk finds it.
+        backwards: from the last chunk to the first, as gradients go.
+    """
+    chunks = range(out.shape[1])
+    for s in reversed(chunks) if backwards else chunks:
+        out[:, s] = state
+        if scales is not None:
+            state.mul_(scales.decay[:, s])
+        state.add_(added[:, s])
+    return out
+
+
+def product(a: Tensor, b: Tensor, into: Tensor) -> Tensor:
+    """Write a b, batched over (G, S)."""
+    torch.bmm(a.flatten(0, 1), b.flatten(0, 1), out=into.flatten(0, 1))
+    return into
+
+
+def add_product(into: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b, batched over (G, S)."""
+    into.flatten(0, 1).baddbmm_(a.flatten(0, 1), b.flatten(0, 1))
