@@ -18,6 +18,8 @@ from protein_performer.data.flatfile import parse_flat
 from protein_performer.data.record import ReadCounts, Record
 
 _NEWLINE, _SPACE, _HEADER, _BAR = b"\n >|"
+_IN_WORD = np.array([code not in b" |" for code in range(256)])
+_UNIPROT_LENGTHS = (6, 10)  # of an accession
 _ODD = b"\0\t\x0b\x0c\x1c\x1d\x1e\x1f"  # NUL, and ASCII white space but for space and line end
 
 
@@ -124,18 +126,18 @@ def _titles(plain: _Plain) -> list[str]:
 
 
 def _accessions(plain: _Plain) -> list[str]:
-    """`ID` of the titles `sp|ID|name` or `tr|ID|name` without a look at the rest of them."""
+    """`ID` of the titles; where all begin `sp|ID|` or `tr|ID|`, without a look at the rest."""
     letters = np.frombuffer(plain.text, dtype=np.uint8)
-    bars = np.flatnonzero(letters == _BAR)
-    first = np.searchsorted(bars, plain.begins)
-    if len(bars) and first[-1] + 1 < len(bars):
-        opening, closing = bars[first], bars[first + 1]
-        in_place = (opening == plain.begins + 3) & (closing < plain.title_ends)
-        database = letters[plain.begins + 2]
-        if np.all(in_place & (closing > opening + 1) & (database != _SPACE)):
-            accessions = _slices(plain.text, opening + 1, closing)
-            if " " not in "".join(accessions):
-                return accessions
+    begins, lengths = plain.begins + len(">sp|"), np.zeros_like(plain.begins)
+    for length in _UNIPROT_LENGTHS:
+        bar = np.minimum(begins + length, len(letters) - 1)
+        lengths[(letters[bar] == _BAR) & (bar < plain.title_ends)] = length
+    is_database = _IN_WORD[letters[begins - 3]] & _IN_WORD[letters[begins - 2]]
+    if np.all(is_database & (letters[begins - 1] == _BAR) & (lengths > 0)):
+        accessions = _slices(plain.text, begins, begins + lengths)
+        joined = "".join(accessions)
+        if " " not in joined and "|" not in joined:
+            return accessions
     return [split_title(title)[0] for title in _titles(plain)]
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from protein_performer.data import blocks
-from protein_performer.data.blocks import cut_blocks
+from protein_performer.data.blocks import TextBlock, cut_blocks
 from protein_performer.data.columns import parse_columns, parse_records
 from protein_performer.data.compression import gunzip
-from protein_performer.data.fasta import parse_fasta
+from protein_performer.data.fasta import parse_fasta, split_title
 from protein_performer.data.record import ReadCounts, Record
 from protein_performer.errors import UserError
 
@@ -37,6 +37,10 @@ PIECES = [
         b"\n> ",
     ),
 ]
+HEADERS = [
+    *(">r{0} text", ">r{0}", ">sp|A{0}|A{0}_TEST"),
+    *(">sp|P1234{0}|X_TEST Protein {0} OS=Test", ">tr|A0A0B1C2D{0}|A0A0B1C2D{0}_TEST Protein"),
+]
 Outcome = tuple[list[Record], str, ReadCounts]
 
 
@@ -53,8 +57,9 @@ def outcome(reading: Iterator[Record], counts: ReadCounts) -> Outcome:
 
 def base_file(rng: random.Random) -> bytes:
     lines = []
+    at_least = rng.choice([0, 3])  # half of the files are UniProt's alone
     for number in range(rng.randint(1, 8)):
-        header = rng.choice([">tr|A{0}|A{0}_TEST Protein {0} OS=Test", ">r{0} text", ">r{0}"])
+        header = rng.choice(HEADERS[at_least:])
         lines.append(header.format(number))
         residues = "".join(rng.choices("ACDEFGHIKLMNPQRSTVWY", k=rng.randint(1, 40)))
         lines.extend(residues[at : at + 12] for at in range(0, len(residues), 12))
@@ -118,7 +123,7 @@ def test_fast_path_agrees_with_biopython_on_mutated_files() -> None:
 
 
 def test_columns_are_the_records() -> None:
-    for seed in range(300):
+    for seed in range(1000):
         rng = random.Random(seed)
         content = mutate(base_file(rng), rng)
         try:
@@ -146,6 +151,35 @@ def inflate(chunks: Iterator[bytes]) -> tuple[bytes, str]:
     except UserError as error:
         return got, str(error)
     return got, ""
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        *(
+            "sp|P12345|X_TEST",
+            "tr|A0A0B1C2D3|X_TEST",
+            "sp|P 2345|X",
+            "sp|P12|45|X",
+            "sp|P1234567|X",
+        ),
+        *(
+            "sp|P12345",
+            "sp|P1234",
+            "sp|A0A0B1C2D",
+            "|p|P12345|X",
+            "s |P12345|X",
+            "sp||12345|X",
+            "s",
+        ),
+    ],
+)
+def test_columns_read_every_title_as_records_do(title: str) -> None:
+    for text in (f">{title}\n|MKT\n", f">{title}\nMKT\n>sp|P12345|X_TEST\nMKT\n"):
+        block = TextBlock(text.encode(), "fasta", "f.fasta", 1)
+        names = [record.accession for record in parse_records(block, ReadCounts())]
+        assert parse_columns(block, ReadCounts()).accessions == names
+        assert names[0] == split_title(title)[0]
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])
