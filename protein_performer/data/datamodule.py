@@ -127,7 +127,7 @@ class ProteinDataModule(pl.LightningDataModule):
                 )
         if stage == "fit":
             self._start = (0, 0)
-            log.info("%s", self.report())
+            log.info("\n%s", self.report())
 
     def split(self, name: str) -> StoredSplit:
         """The stored proteins of `train`, `valid`, `test` or `ood`."""
@@ -160,7 +160,7 @@ class ProteinDataModule(pl.LightningDataModule):
             name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
         }
         lengths = {name: self.split(name).length_counts() for name in orders}
-        return make_report(self.manifest, lengths, orders, self.max_length)
+        return make_report(self.manifest, lengths, orders, self.max_length, self.alphabet)
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of the training set, from where the checkpoint stopped."""

@@ -1,12 +1,13 @@
 """What became of the records: read, dropped, copied, cut, and how well they fill the batches."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.alphabet import Alphabet
 from protein_performer.data.order import SPECIALS, BatchOrder
 from protein_performer.data.records import ReadCounts
 
@@ -33,36 +34,49 @@ class DataReport:
     """The whole story; `str()` tells it in a few lines, `plain()` is for JSON."""
 
     read: dict[str, Any]  # ReadCounts
-    residues: dict[str, int]  # ResidueCounts
+    encoded: dict[str, int]  # ResidueCounts
     emptied: int  # records that the residue policy `skip` left without a residue
     warnings: list[str]
     splits: dict[str, SplitReport]
+    residue_shares: dict[str, float]  # letter -> share, of all splits together
 
     def plain(self) -> dict[str, Any]:
         """Plain types."""
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.read['records']:,} records with {self.read['residues']:,} residues read; "
-            + ", ".join(
-                f"{name.replace('_', ' ')} {n:,}"
-                for name, n in self.residues.items()
-                if name != "residues"
-            )
-            + f"; emptied {self.emptied:,}"
-        ]
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        for name, split in self.splits.items():
-            lines.append(
-                f"{name:5} {split.proteins:>11,} proteins {split.residues:>15,} residues,"
-                f" length {split.shortest}-{split.longest} (median"
-                f" {split.median:g}, mean {split.mean:.0f}),"
-                f" {split.duplicates:,} copies left out, {split.cut_proteins:,} cut by"
-                f" {split.cut_residues:,} residues, {split.batches:,} batches,"
-                f" {split.padding_share:.1%} padding"
-            )
-        return "\n".join(lines)
+        odd = {name: count for name, count in self.encoded.items() if name != "residues"}
+        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
+        return "\n".join(
+            [
+                f"{self.read['records']:,} records, {self.read['residues']:,} letters: {told};"
+                f" {self.emptied:,} records without a residue left out",
+                *(f"warning: {warning}" for warning in self.warnings),
+                *_table(self.splits),
+                "share of each residue, %: "
+                + " ".join(
+                    f"{name} {share:.2%}"[:-1] for name, share in self.residue_shares.items()
+                ),
+            ]
+        )
+
+
+def _table(splits: Mapping[str, SplitReport]) -> list[str]:
+    names = [field.name for field in fields(SplitReport)]
+    rows = [["split", *(name.replace("_", " ") for name in names)]]
+    for name, split in splits.items():
+        figures = [getattr(split, each) for each in names]
+        rows.append(
+            [
+                name,
+                *(f"{each:,.4g}" if isinstance(each, float) else f"{each:,}" for each in figures),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
 
 
 def make_report(
@@ -70,6 +84,7 @@ def make_report(
     lengths: Mapping[str, NDArray[np.int64]],
     orders: Mapping[str, BatchOrder],
     max_length: int | None,
+    alphabet: Alphabet,
 ) -> DataReport:
     """Add up a report.
 
@@ -78,14 +93,22 @@ def make_report(
         lengths: split -> (longest + 1,) number of proteins of each length.
         orders: split -> its batches.
         max_length: residues of a protein that enter a batch; None for all.
+        alphabet: that names the residues.
     """
     splits = {
         name: _split_report(manifest["splits"][name], counts, orders[name], max_length)
         for name, counts in lengths.items()
     }
     read = ReadCounts(**manifest["read"])
+    by_token = np.sum([split["residue_counts"] for split in manifest["splits"].values()], axis=0)
+    shares = by_token[alphabet.first_letter :] / by_token.sum()
     return DataReport(
-        manifest["read"], manifest["residues"], manifest["emptied"], read.warnings(), splits
+        read=manifest["read"],
+        encoded=manifest["residues"],
+        emptied=manifest["emptied"],
+        warnings=read.warnings(),
+        splits=splits,
+        residue_shares=dict(zip(alphabet.letters, shares.tolist(), strict=True)),
     )
 
 

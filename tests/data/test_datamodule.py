@@ -225,7 +225,7 @@ def test_the_report_adds_up(tmp_path):
     splits = report.splits.values()
     assert report.read["records"] == 311 == sum(s.proteins + s.duplicates for s in splits)
     assert sum(split.proteins for split in splits) == len(set(proteins))
-    assert report.residues["lower_case"] == len(proteins[0])
+    assert report.encoded["lower_case"] == len(proteins[0])
     cut = [len(each) - 150 for each in set(proteins) if len(each) > 150]
     assert sum(split.cut_proteins for split in splits) == len(cut)
     assert sum(split.cut_residues for split in splits) == sum(cut)
