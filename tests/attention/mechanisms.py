@@ -10,7 +10,7 @@ from protein_performer.attention.protocol import LayerSpec
 
 MODELS = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in MODELS.glob("*.yaml"))
-BIDIRECTIONAL_ONLY = {"linformer", "linformer_random"}
+BIDIRECTIONAL_ONLY = {"linformer", "linformer_random", "performer_favor_plus_plus"}
 ROWS = [
     (name, causal)
     for name in NAMES
