@@ -99,3 +99,26 @@ class SinusoidalPositions(nn.Module):
         """(B, L) positions to (B, L, E) vectors."""
         angles = positions[..., None].float() * self.frequencies
         return torch.cat((angles.sin(), angles.cos()), dim=-1) * self.scale
+
+
+def added_positions(
+    positions: Positions, width: int, max_length: int | None
+) -> LearnedPositions | SinusoidalPositions | None:
+    """The positions that are added to embeddings of this width, if that kind is.
+
+    Raises: UserError for an unknown kind, or a max_length that does not go with the kind.
+    """
+    if (positions == "learned") != (max_length is not None):
+        raise UserError(
+            "model.max_length is the table size of positions=learned: set it with that kind and"
+            f" leave it null with any other; got positions={positions}, max_length={max_length}"
+        )
+    if positions == "learned" and max_length is not None:
+        return LearnedPositions(width, max_length)
+    if positions == "sinusoidal":
+        return SinusoidalPositions(width)
+    if positions not in ("rotary", "none"):
+        raise UserError(
+            f"model.positions: expected rotary, learned, sinusoidal or none, got {positions!r}"
+        )
+    return None

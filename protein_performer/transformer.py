@@ -8,28 +8,25 @@ Shapes: B batch, H heads, L positions, D head width, E model width, V vocabulary
 """
 
 import math
-from typing import cast
+from functools import partial
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from protein_performer.attention.protocol import (
-    LayerSpec,
-    MakeAttention,
-    Redraws,
-    SharesParameters,
-)
+from protein_performer.attention.protocol import LayerSpec, MakeAttention, Redraws, SharesParameters
 from protein_performer.errors import UserError
 from protein_performer.positions import (
-    LearnedPositions,
     Positions,
     RotaryPositions,
-    SinusoidalPositions,
+    added_positions,
     rotate,
     token_positions,
 )
+from protein_performer.reversible import reversible
 
+Residual = Literal["plain", "reversible"]
 Rotation = tuple[Tensor, Tensor]
 
 
@@ -99,9 +96,18 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Rotation | None) -> Tensor:
         """(B, L, E) to (B, L, E); see `AttentionLayer`."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
-        x = x + self.dropout(self.mlp(self.mlp_norm(x)))
-        return x
+        x = x + self.attend(x, mask, rotation)
+        return x + self.feed_forward(x)
+
+    def attend(self, x: Tensor, mask: Tensor | None, rotation: Rotation | None) -> Tensor:
+        """What attention adds to the residual stream."""
+        added: Tensor = self.dropout(self.attention(self.attention_norm(x), mask, rotation))
+        return added
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """What the MLP adds to the residual stream."""
+        added: Tensor = self.dropout(self.mlp(self.mlp_norm(x)))
+        return added
 
 
 class ProteinTransformer(nn.Module):
@@ -115,6 +121,8 @@ class ProteinTransformer(nn.Module):
         positions: rotary turns queries and keys in each layer; learned and sinusoidal are added
             to the embedding; none leaves order to the causal mask, if anything.
         max_length: of the table of learned positions, in tokens; refused with any other kind.
+        residual: plain, or reversible (two streams: `reversible.reversible`), which computes each
+            block once more in the backward pass to keep the activations of one only.
         dropout: after the embedding, inside the MLP and before each residual sum. There is no
             dropout of attention weights: linear attention has no weights to drop, and mechanisms
             are compared on the same trunk.
@@ -133,6 +141,7 @@ class ProteinTransformer(nn.Module):
         causal: bool,
         positions: Positions = "rotary",
         max_length: int | None = None,
+        residual: Residual = "plain",
         dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -142,11 +151,14 @@ class ProteinTransformer(nn.Module):
                 f"model: d_model must be divisible by num_heads; got d_model={d_model},"
                 f" num_heads={num_heads}"
             )
+        if residual not in ("plain", "reversible"):
+            raise UserError(f"model.residual: expected plain or reversible, got {residual!r}")
         self.causal = causal
+        self.residual = residual
         self.embedding = nn.Embedding(vocabulary_size, d_model)
         head_dim = d_model // num_heads
         self.rotary = RotaryPositions(head_dim) if positions == "rotary" else None
-        self.added_positions = _added_positions(positions, d_model, max_length)
+        self.added_positions = added_positions(positions, d_model, max_length)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
             Block(
@@ -186,8 +198,15 @@ class ProteinTransformer(nn.Module):
             x = x + self.added_positions(where)
         rotation = self.rotary(where) if self.rotary is not None else None
         x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x, mask, rotation)
+        if self.residual == "reversible":
+            branches = [
+                (partial(block.attend, mask=mask, rotation=rotation), block.feed_forward)
+                for block in self._blocks()
+            ]
+            x = reversible(branches, x, self.blocks.parameters())
+        else:
+            for block in self.blocks:
+                x = block(x, mask, rotation)
         states: Tensor = self.norm(x)
         return states
 
@@ -218,25 +237,6 @@ class ProteinTransformer(nn.Module):
                 nn.init.zeros_(linear.bias)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-
-
-def _added_positions(
-    positions: Positions, width: int, max_length: int | None
-) -> LearnedPositions | SinusoidalPositions | None:
-    if (positions == "learned") != (max_length is not None):
-        raise UserError(
-            "model.max_length is the table size of positions=learned: set it with that kind and"
-            f" leave it null with any other; got positions={positions}, max_length={max_length}"
-        )
-    if positions == "learned" and max_length is not None:
-        return LearnedPositions(width, max_length)
-    if positions == "sinusoidal":
-        return SinusoidalPositions(width)
-    if positions not in ("rotary", "none"):
-        raise UserError(
-            f"model.positions: expected rotary, learned, sinusoidal or none, got {positions!r}"
-        )
-    return None
 
 
 def _share_across_layers(mechanisms: list[nn.Module]) -> None:
