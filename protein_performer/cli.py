@@ -15,8 +15,10 @@ from protein_performer.errors import UserError
 
 VERBS = {
     "compare": "many runs in one table",
+    "download": "proteins from UniProt: a whole release, or a query",
     "embed": "one vector a protein, or one a residue, into an HDF5 file",
     "evaluate": "accuracy and perplexity of a checkpoint on proteins of yours",
+    "families": "which proteins belong to some Pfam families, to hold them out",
 }
 
 

@@ -4,6 +4,7 @@ Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
 """
 
 import json
+import logging
 import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Literal, NamedTuple
 from protein_performer.data.download import Expected, download
 from protein_performer.data.transfer import Patience, get_whole
 from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # Mirrors hold the same files: https://ftp.ebi.ac.uk/pub/databases/uniprot/..., and
 # https://ftp.expasy.org/databases/uniprot/...
@@ -61,7 +64,8 @@ def download_release(
     """Fetch TrEMBL or Swiss-Prot of the current release, checked against its size and MD5.
 
     Beside the file stands `NAME.json` with address, release, size and MD5. Called again after a
-    break it goes on; see `download.download`.
+    break it goes on (see `download.download`); once the file is there, nothing is asked of the
+    network: to fetch a newer release, move it away.
 
     Args:
         name: which half of UniProtKB. TrEMBL's FASTA is some tens of gigabytes, compressed.
@@ -73,6 +77,11 @@ def download_release(
         progress: whether to show a bar.
     """
     file = f"uniprot_{'sprot' if name == 'swissprot' else name}.{format}.gz"
+    path = Path(folder) / file
+    origin_path = path.with_name(path.name + ".json")
+    if path.exists() and origin_path.exists():
+        log.info("%s is there already: %s", path, origin_path.read_text())
+        return path
     release = read_release(source, patience)
     if file not in release.files:
         raise UserError(
@@ -80,11 +89,9 @@ def download_release(
             f" {', '.join(sorted(release.files)) or 'no file at all'}"
         )
     url, expected = f"{source.rstrip('/')}/{file}", release.files[file]
-    path = download(
-        url, Path(folder) / file, expected=expected, patience=patience, progress=progress
-    )
+    download(url, path, expected=expected, patience=patience, progress=progress)
     origin = {"url": url, "release": release.version, **expected._asdict()}
-    path.with_name(path.name + ".json").write_text(json.dumps(origin, indent=2) + "\n")
+    origin_path.write_text(json.dumps(origin, indent=2) + "\n")
     return path
 
 

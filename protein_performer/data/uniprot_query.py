@@ -5,6 +5,7 @@ Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
 
 import gzip
 import json
+import logging
 import os
 import re
 import urllib.parse
@@ -16,18 +17,12 @@ from rich.progress import Progress
 from protein_performer.data.transfer import Patience, get_whole
 from protein_performer.errors import UserError
 
+log = logging.getLogger(__name__)
+
 REST = "https://rest.uniprot.org"
 PAGE = 500  # entries of a page, the most that the service gives
 
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-
-
-class QueryResult(NamedTuple):
-    """What a query gave."""
-
-    path: Path
-    entries: int
-    release: str  # such as "2026_04"
 
 
 class _State(NamedTuple):
@@ -48,11 +43,12 @@ def download_query(
     service: str = REST,
     patience: Patience | None = None,
     progress: bool = True,
-) -> QueryResult:
+) -> Path:
     """Fetch the FASTA entries that match a query, such as `organism_id:9606 AND reviewed:true`.
 
     The pages go to `target.part` one by one; called again after a break it goes on with the page
-    that broke. The target is there only when all entries are.
+    that broke. The target is there only when all entries are; beside it stands `TARGET.json` with
+    query, entries and release. Once it is there, nothing is asked of the network.
 
     Args:
         query: in UniProt's query language.
@@ -61,12 +57,14 @@ def download_query(
         patience: how long to try.
         progress: whether to show a bar.
 
-    Raises: UserError if the service refuses the query, nothing matches, the target is there
-        already, or the release changes between two pages (what has arrived is thrown away).
+    Returns: the target's path.
+    Raises: UserError if the service refuses the query, nothing matches, the target is the answer
+        to another query, or the release changes between two pages (what has arrived is thrown
+        away).
     """
     target = Path(target)
     if target.exists():
-        raise UserError(f"{target}: there already; move it away to fetch the query again")
+        return _keep(target, query)
     target.parent.mkdir(parents=True, exist_ok=True)
     parameters = {"query": query, "format": "fasta", "size": PAGE}
     first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
@@ -76,7 +74,26 @@ def download_query(
         while pages.state.next:
             pages.fetch_next(patience or Patience())
             bar.update(task, completed=pages.state.entries, total=pages.state.total)
-    return pages.finish()
+    state = pages.finish()
+    origin = {"query": query, "url": first, "entries": state.entries, "release": state.release}
+    _origin_path(target).write_text(json.dumps(origin, indent=2) + "\n")
+    return target
+
+
+def _origin_path(target: Path) -> Path:
+    return target.with_name(target.name + ".json")
+
+
+def _keep(target: Path, query: str) -> Path:
+    origin = _origin_path(target)
+    known = json.loads(origin.read_text()).get("query") if origin.exists() else None
+    if known != query:
+        raise UserError(
+            f"{target}: there already, as the answer to {known or 'an unknown query'}, not to"
+            f" {query}. Name another file, or move it away."
+        )
+    log.info("%s is there already: %s", target, origin.read_text())
+    return target
 
 
 class _Pages:
@@ -121,7 +138,7 @@ class _Pages:
         )
         self._save()
 
-    def finish(self) -> QueryResult:
+    def finish(self) -> _State:
         """Give the file its name if all entries are there."""
         state = self.state
         if state.entries != state.total or not state.entries:
@@ -132,7 +149,7 @@ class _Pages:
             )
         self.path.replace(self.target)
         self.state_path.unlink()
-        return QueryResult(self.target, state.entries, state.release)
+        return state
 
     def _save(self) -> None:
         new = self.state_path.with_name(self.state_path.name + ".new")

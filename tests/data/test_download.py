@@ -210,6 +210,8 @@ def test_fetches_a_release_with_its_origin(tmp_path: Path, patience: Patience) -
     assert path.read_bytes() == CONTENT
     origin = json.loads((tmp_path / "uniprot_trembl.fasta.gz.json").read_text())
     assert (origin["release"], origin["md5"], origin["size"]) == ("2026_04", *EXPECTED[::-1])
+    nowhere = "http://127.0.0.1:1"  # once it is there, nothing is asked of the network
+    assert download_release("trembl", tmp_path, source=nowhere, progress=False) == path
 
 
 def test_a_release_that_does_not_fit_its_metalink_is_refused(

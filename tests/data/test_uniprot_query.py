@@ -1,6 +1,7 @@
 """Paged answers of UniProt's REST service, imitated on loopback."""
 
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -45,14 +46,19 @@ def test_fetches_all_pages_through_trouble(tmp_path: Path, patience: Patience, n
     faults = [Fault(429, {"Retry-After": "1"}), Fault(drop_after=10), Fault(500)]
     with serve(Site(faults=faults)) as site:
         paged(site)
-        result = download_query(
+        path = download_query(
             QUERY, tmp_path / name, service=site.url, patience=patience, progress=False
         )
-    content = result.path.read_bytes()
+    content = path.read_bytes()
     assert (gzip.decompress(content) if name.endswith(".gz") else content) == TEXT
-    assert (result.entries, result.release) == (9, "2026_A")
-    assert len(list(read_records(result.path))) == 9
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    origin = json.loads((tmp_path / f"{name}.json").read_text())
+    assert (origin["query"], origin["entries"], origin["release"]) == (QUERY, 9, "2026_A")
+    assert len(list(read_records(path))) == 9
+    assert sorted(each.name for each in tmp_path.iterdir()) == [name, f"{name}.json"]
+    nowhere = "http://127.0.0.1:1"  # once it is there, nothing is asked of the network
+    assert download_query(QUERY, path, service=nowhere, progress=False) == path
+    with pytest.raises(UserError, match="as the answer to organism_id"):
+        download_query("other", path, service=nowhere, progress=False)
 
 
 def test_goes_on_with_the_page_that_broke(tmp_path: Path, patience: Patience) -> None:
@@ -120,5 +126,5 @@ def test_refuses_a_query_without_a_match_and_a_target_that_is_there(
                 QUERY, tmp_path / "q.fasta", service=site.url, patience=patience, progress=False
             )
     (tmp_path / "q.fasta").touch()
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="there already, as the answer to an unknown query"):
         download_query(QUERY, tmp_path / "q.fasta", progress=False)
