@@ -3,6 +3,10 @@
 import pytest
 
 MEASURED = pytest.StashKey()
+COLUMNS = [
+    *(f"{contract} float{bits}" for contract in ("padding", "future") for bits in (32, 64)),
+    *("batch", "stepping", "bfloat16", "float16"),
+]
 
 
 @pytest.fixture
@@ -11,6 +15,7 @@ def measured(request):
     table = request.config.stash.setdefault(MEASURED, {})
 
     def keep(mechanism, contract, value):
+        assert contract in COLUMNS
         row = table.setdefault(mechanism, {})
         row[contract] = value if isinstance(value, str) else max(value, row.get(contract, 0.0))
 
@@ -21,11 +26,11 @@ def pytest_terminal_summary(terminalreporter, config):
     table = config.stash.get(MEASURED, {})
     if not table:
         return
-    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    columns = sorted({column for row in table.values() for column in row}, key=COLUMNS.index)
     width = max(map(len, table))
     terminalreporter.section("contracts: the largest change that was measured")
-    terminalreporter.line(" " * width + "".join(f"  {column:>11}" for column in columns))
+    terminalreporter.line(" " * width + "".join(f"  {column:>15}" for column in columns))
     for name, row in sorted(table.items()):
         cells = (row.get(column, "") for column in columns)
         texts = (cell if isinstance(cell, str) else f"{cell:.1e}" for cell in cells)
-        terminalreporter.line(f"{name:{width}}" + "".join(f"  {text:>11}" for text in texts))
+        terminalreporter.line(f"{name:{width}}" + "".join(f"  {text:>15}" for text in texts))

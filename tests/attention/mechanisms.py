@@ -10,7 +10,7 @@ from protein_performer.attention.protocol import LayerSpec
 
 MODELS = Path(__file__).parents[2] / "conf" / "model"
 NAMES = sorted(path.stem for path in MODELS.glob("*.yaml"))
-BIDIRECTIONAL_ONLY = {"linformer", "linformer_random", "performer_favor_plus_plus"}
+BIDIRECTIONAL_ONLY = {"linformer", "linformer_random"}
 ROWS = [
     (name, causal)
     for name in NAMES
@@ -19,10 +19,14 @@ ROWS = [
 ]
 
 HEADS, DIM = 2, 16
+# What a causal layer must be told, since measuring it would look ahead.
+CAUSAL_OPTIONS = {"performer_favor_plus_plus": {"spread": 2 * DIM**0.5}}
 
 
 def build(name, causal, dtype=torch.float32, seed=0):
     options = yaml.safe_load((MODELS / f"{name}.yaml").read_text())["attention"]
+    if causal:
+        options |= CAUSAL_OPTIONS.get(name, {})
     module, _, target = options.pop("_target_").rpartition(".")
     torch.manual_seed(seed)
     spec = LayerSpec(num_heads=HEADS, head_dim=DIM, causal=causal, seed=seed)

@@ -61,7 +61,7 @@ def test_padding_moves_no_token(name, causal, dtype, measured):
         moved = max(
             distance(out[0, :, pads:], expected[0]), distance(out[1, :, :TOKENS], expected[0])
         )
-        measured(label(name, causal), f"padding {str(dtype)[-2:]}", moved)
+        measured(label(name, causal), f"padding float{str(dtype)[-2:]}", moved)
         assert moved <= TOLERANCE[dtype]
         for grad, expected_grad in zip(grads, expected_grads, strict=True):
             assert grad[~mask[:, None].expand(grad.shape[:-1])].abs().sum() == 0
@@ -100,7 +100,7 @@ def test_no_position_sees_its_future(name, dtype, measured):
             changed(v, position),
         )
         moved = distance(after[:, :, :position], before[:, :, :position])
-        measured(label(name, True), f"future {str(dtype)[-2:]}", moved)
+        measured(label(name, True), f"future float{str(dtype)[-2:]}", moved)
         assert moved <= TOLERANCE[dtype]
         assert distance(after[:, :, position:], before[:, :, position:]) > 1e-3
     past = before[:, :, :position].square().sum()
@@ -108,6 +108,23 @@ def test_no_position_sees_its_future(name, dtype, measured):
     for grad in grads:
         assert grad[:, :, position:].abs().max() <= TOLERANCE[dtype]
     assert grads[2][:, :, :position].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(build(name, False), "step")])
+@pytest.mark.parametrize("sizes", [[1] * TOKENS, [70, 1, 64, 15]], ids=["ones", "parts"])
+def test_stepping_equals_the_parallel_form(name, sizes, measured):
+    mechanism = build(name, causal=True)
+    q, k, v = (x.detach() for x in inputs(1, TOKENS))
+    state, outs = mechanism.init_state(1), []
+    for parts in zip(*(x.split(sizes, dim=2) for x in (q, k, v)), strict=True):
+        out, state = mechanism.step(*parts, state)
+        outs.append(out)
+    whole = mechanism(q, k, v, key_mask=None)
+    moved = distance(torch.cat(outs, dim=2), whole)
+    measured(label(name, True), "stepping", moved)
+    assert moved <= 1e-5
+    late, _ = mechanism.step(*(x[:, :, -1:] for x in (q, k, v)), mechanism.init_state(1))
+    assert distance(late, whole[:, :, -1:]) > 1e-2  # without the state it is another output
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if mixes(name)])
@@ -169,7 +186,7 @@ def test_bfloat16_autocast_stays_within_two_percent(name, causal, measured):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = call(mechanism, *leaves, mask)
     error = ((out - expected).norm() / expected.norm()).item()
-    measured(label(name, causal), "bf16", error)
+    measured(label(name, causal), "bfloat16", error)
     assert error <= 0.02
     for grad in torch.autograd.grad(out.float().sum(), leaves, materialize_grads=True):
         assert grad.isfinite().all()
@@ -183,7 +200,7 @@ def test_float16_works(name, causal, measured):
     out = call(mechanism, *leaves)
     assert out.dtype == torch.float16
     error = ((out - expected).norm() / expected.norm()).item()
-    measured(label(name, causal), "fp16", error)
+    measured(label(name, causal), "float16", error)
     assert error <= 0.02
     for grad in torch.autograd.grad(out.float().sum(), leaves, materialize_grads=True):
         assert grad.isfinite().all()
@@ -193,7 +210,7 @@ def test_float16_works(name, causal, measured):
 def test_causal_is_refused_with_the_reason(name, measured):
     with pytest.raises(UserError, match="no causal form"):
         build(name, causal=True)
-    measured(label(name, True), "future 32", "refused")
+    measured(label(name, True), "future float32", "refused")
 
 
 @EVERY
