@@ -98,8 +98,7 @@ class ProteinDataModule(pl.LightningDataModule):
     @cached_property
     def folder(self) -> Path:
         """The prepared folder."""
-        cache = self.cache_dir or Path(self.sources[0]).parent / "prepared"
-        return prepared_folder(self.sources, self.preparation, cache)
+        return prepared_folder(self.sources, self.preparation, self.cache_dir)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ meet in the same file, and one file at a time is sorted: of 200 million proteins
 and about 100 MB in memory. The chance that two different ones share a digest is below 1e-22.
 """
 
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -68,17 +69,24 @@ class DuplicateFinder:
 
     def duplicates(self, sizes: list[int]) -> list[NDArray[np.bool_]]:
         """For each split, given how many proteins it has: True where a protein is left out."""
-        self._write()
         duplicate = [np.zeros(size, dtype=np.bool_) for size in sizes]
-        for path in self._paths:
-            rows = np.fromfile(path, dtype="<u8").reshape(-1, _ROW)
-            path.unlink()
+        for rows in self._parts():
             high, low, split, index = rows[_order(rows)].T
             again = np.flatnonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])) + 1
             for number, mask in enumerate(duplicate):
                 mask[index[again[split[again] == number]].astype(np.int64)] = True
         self.folder.rmdir()
         return duplicate
+
+    def _parts(self) -> Iterator[NDArray[np.uint64]]:
+        """All rows, those of equal digests in one part."""
+        if not self._paths[0].exists():  # few enough to have stayed in memory
+            yield np.concatenate([np.empty((0, _ROW), "<u8"), *self._waiting])
+            return
+        self._write()
+        for path in self._paths:
+            yield np.fromfile(path, dtype="<u8").reshape(-1, _ROW)
+            path.unlink()
 
 
 def _order(rows: NDArray[np.uint64]) -> NDArray[np.int64]:

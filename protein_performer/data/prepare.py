@@ -7,19 +7,19 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.duplicates import DuplicateFinder, digest_each
+from protein_performer.data.encoding import Encoder, in_larger_blocks
 from protein_performer.data.index import write_index
-from protein_performer.data.records import ReadCounts, Record
+from protein_performer.data.records import Columns, ReadCounts
 from protein_performer.data.shards import ShardWriter, StoredSplit
 from protein_performer.data.splits import OOD, SPLITS, SplitRule
 from protein_performer.errors import UserError
@@ -27,8 +27,6 @@ from protein_performer.errors import UserError
 FORMAT = 1  # of the prepared folder; another number, another layout
 MANIFEST = "manifest.json"
 SHARD_PROTEINS = 2**18
-
-_TOGETHER = 4096  # records encoded at once
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Preparation:
 
 
 def prepare(
-    records: Iterable[Record],
+    blocks: Iterable[Columns],
     folder: Path,
     how: Preparation,
     *,
@@ -65,10 +63,10 @@ def prepare(
     Memory does not grow with the number of records but for a byte a protein in the last step.
 
     Args:
-        records: in any order; the splits do not depend on it.
+        blocks: records, in any order; the splits do not depend on it.
         folder: must not exist; its parent is made.
         how: see there.
-        read: what the reader counted, complete when `records` are at their end.
+        read: what the reader counted, complete when `blocks` are at their end.
         sources: whatever identifies them, in plain types, for the manifest.
 
     Raises: UserError for bad records (see `Alphabet.encode`) and if there are none. Then, as after
@@ -77,7 +75,7 @@ def prepare(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        manifest = _write_all(records, partial, how)
+        manifest = _write_all(blocks, partial, how)
         manifest |= {"sources": sources, "read": asdict(read)}
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         partial.chmod(0o755)  # mkdtemp's is for its owner alone
@@ -90,12 +88,12 @@ def prepare(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dict[str, Any]:
+def _write_all(blocks: Iterable[Columns], folder: Path, how: Preparation) -> dict[str, Any]:
     writers = [ShardWriter(folder / name, how.shard_proteins) for name in SPLITS]
     finder = DuplicateFinder(folder / "digests")
-    encoder = _Encoder(how.alphabet, how.residue_policy)
+    encoder = Encoder(how.alphabet, how.residue_policy)
     try:
-        for chunk in _chunks(records):
+        for chunk in in_larger_blocks(blocks):
             _write_chunk(chunk, encoder, how.splits, writers, finder)
     finally:
         for writer in writers:
@@ -116,8 +114,8 @@ def _write_all(records: Iterable[Record], folder: Path, how: Preparation) -> dic
 
 
 def _write_chunk(
-    chunk: list[Record],
-    encoder: "_Encoder",
+    chunk: Columns,
+    encoder: Encoder,
     rule: SplitRule,
     writers: list[ShardWriter],
     finder: DuplicateFinder,
@@ -165,55 +163,6 @@ def _content(splits: dict[str, Any]) -> str:
     """One digest of all tokens in all splits: equal folders, whatever their sources' names."""
     digests = [shard["sha256"] for split in splits.values() for shard in split["shards"]]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-
-
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    records = iter(records)
-    while chunk := list(islice(records, _TOGETHER)):
-        yield chunk
-
-
-class _Encoder:
-    """Encodes many records in one go, and one at a time only where a character is odd."""
-
-    def __init__(self, alphabet: Alphabet, policy: ResiduePolicy) -> None:
-        self.alphabet = alphabet
-        self.policy = policy
-        self.counts = ResidueCounts()
-        self.emptied = 0  # records that the policy `skip` left without a residue
-
-    def encode(
-        self, records: list[Record]
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
-        """Accessions, (N,) lengths, and the tokens of all one after another."""
-        joined = "".join(record.sequence for record in records)
-        lengths = np.fromiter((len(record.sequence) for record in records), np.int64, len(records))
-        counts = ResidueCounts()
-        try:
-            tokens = self.alphabet.encode(joined, self.policy, counts=counts)
-        except UserError:
-            counts.skipped = 1  # let the record's own encoding name it
-        if counts.skipped:
-            return self._encode_each(records)
-        self.counts.add(counts)
-        return [record.accession for record in records], lengths, tokens
-
-    def _encode_each(
-        self, records: list[Record]
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
-        accessions, parts = [], []
-        for record in records:
-            where = f"record {record.accession}"
-            part = self.alphabet.encode(
-                record.sequence, self.policy, counts=self.counts, where=where
-            )
-            if part.size == 0:
-                self.emptied += 1
-                continue
-            accessions.append(record.accession)
-            parts.append(part)
-        lengths = np.array([part.size for part in parts], dtype=np.int64)
-        return accessions, lengths, np.concatenate([*parts, np.zeros(0, np.uint8)])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -32,10 +32,10 @@ class SplitRule:
 
     Attributes:
         valid, test: expected shares of the proteins that are not OOD.
-        ood: expected share of the clusters.
+        ood: expected share of the clusters; 1 for all that the table names.
         clusters: a table of two columns, cluster and accession, apart by a tab and without a
-            header, perhaps gzipped: what `mmseqs easy-cluster` writes. A protein that it does not
-            name is not OOD.
+            header, perhaps gzipped: what `mmseqs easy-cluster` and `families.write_family_table`
+            write. A protein that it does not name is not OOD.
         seed: another one gives other splits of the same sizes.
     """
 
@@ -47,10 +47,9 @@ class SplitRule:
 
     def __post_init__(self) -> None:
         for name in ("valid", "test", "ood"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= getattr(self, name) <= 1:
                 raise UserError(
-                    f"splits.{name}: expected a share of at least 0 and below 1, got"
-                    f" {getattr(self, name)}"
+                    f"splits.{name}: expected a share between 0 and 1, got {getattr(self, name)}"
                 )
         if self.valid + self.test >= 1:
             raise UserError(

@@ -206,6 +206,19 @@ def test_the_cache_folder_can_be_elsewhere(tmp_path):
     assert not (tmp_path / "prepared").exists()
 
 
+def test_a_cache_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"Set data.cache_dir"):
+        data_module(tmp_path, cache_dir=tmp_path / "file" / "cache").prepare_data()
+
+
+def test_sources_are_asked_for(tmp_path):
+    module = data_module(tmp_path)
+    module.sources = []
+    with pytest.raises(UserError, match="at least one file"):
+        module.prepare_data()
+
+
 def test_a_truncated_source_is_an_error_and_leaves_no_prepared_folder(tmp_path):
     path = tmp_path / "cut.fasta.gz"
     text = "".join(f">P{i}\n{each}\n" for i, each in enumerate(sequences(2_000)))

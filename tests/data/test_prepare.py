@@ -11,7 +11,7 @@ from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.prepare import MANIFEST, Preparation, open_split, prepare, read_manifest
-from protein_performer.data.records import ReadCounts, Record, read_records
+from protein_performer.data.records import Columns, ReadCounts, Record, read_records
 from protein_performer.data.shards import shard_path
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
@@ -24,9 +24,14 @@ def records_of(proteins):
     return [Record(f"P{i}", "", each) for i, each in enumerate(proteins)]
 
 
+def columns_of(record):
+    residues = record.sequence.encode()
+    return Columns([record.accession], residues, np.array([len(residues)]))
+
+
 def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7):
     how = Preparation(PROTEIN, policy, rule, shard_proteins)
-    prepare(records, folder, how, read=ReadCounts())
+    prepare(map(columns_of, records), folder, how, read=ReadCounts())
     return read_manifest(folder)
 
 
@@ -205,3 +210,14 @@ def test_one_protein_alone_can_be_prepared(tmp_path):
     path = write_fasta(tmp_path / "one.fasta", ["ACDEF"])
     manifest = prepared(tmp_path / "out", read_records(path))
     assert sum(split["residues"] for split in manifest["splits"].values()) == 5
+
+
+def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch):
+    """Digests go to files only when there are many."""
+    records = records_of([*sequences(60, seed=4), *sequences(60, seed=4)])
+    expected = prepared(tmp_path / "in_memory", records)
+    monkeypatch.setattr("protein_performer.data.encoding._TOGETHER", 16)
+    monkeypatch.setattr("protein_performer.data.duplicates._WRITTEN_TOGETHER", 50)
+    found = prepared(tmp_path / "on_disk", records)
+    assert sum(split["duplicates"] for split in found["splits"].values()) >= 60
+    assert found == expected

@@ -77,7 +77,7 @@ def test_digests_are_of_the_sequence_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"valid": 1.0, "test": 0.1}, "splits.valid: expected a share"),
+        ({"valid": 1.1, "test": 0.1}, "splits.valid: expected a share"),
         ({"valid": 0.1, "test": -0.1}, "splits.test: expected a share"),
         ({"valid": 0.5, "test": 0.5}, "leave nothing for training"),
         ({"valid": 0.1, "test": 0.1, "ood": 0.1}, "do not go together"),
