@@ -1,13 +1,14 @@
 """Swiss-Prot and TrEMBL flat files, the curators' lines and broken entries included."""
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
 
 from protein_performer.data import blocks
 from protein_performer.data.blocks import cut_blocks
-from protein_performer.data.columns import parse_columns
+from protein_performer.data.columns import parse_columns, parse_records
 from protein_performer.data.records import ReadCounts, Record, read_records
 from protein_performer.errors import UserError
 
@@ -120,3 +121,26 @@ def test_counts_entries_without_sequence(tmp_path: Path) -> None:
     assert list(read_records(tmp_path / "empty.dat", counts=counts)) == RECORDS[:1]
     assert counts.empty == 1
     assert "line 1 (A0A000TEST1)" in counts.warnings()[0]
+
+
+def test_mutated_entries_are_read_or_refused() -> None:
+    pieces = [b"", b"\n", b"//\n", b"ID   ", b";", b"AC   \n", b"SQ   \n", b"\nDR   Pfam; \n"]
+    pieces += [b"\0", b"\xe9", b"  ", b"\nDE   Full=\n", b"\nOS\n", b"AA"]
+    content = (ENTRY + SECOND).encode()
+    refused = 0
+    for seed in range(1000):
+        rng = random.Random(seed)
+        at = rng.randrange(len(content))
+        mutated = content[:at] + rng.choice(pieces) + content[at + rng.choice([0, 1, 5, 40]) :]
+        counts = ReadCounts()
+        try:
+            records = [
+                record
+                for block in cut_blocks(iter([mutated]), "f.dat")
+                for record in parse_records(block, counts)
+            ]
+        except UserError:
+            refused += 1
+            continue
+        assert len(records) + counts.empty == counts.records + counts.empty == 2, f"seed {seed}"
+    assert 100 < refused < 900
