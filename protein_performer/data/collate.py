@@ -116,8 +116,9 @@ class Batches(Dataset[Batch]):
         return hash64(self.seed, np.frombuffer(b"".join(digests), dtype="<u8"))
 
     def _starts(self, residues: list[Codes], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        if self.crop == "start":
-            return np.zeros(len(residues), dtype=np.int64)
-        lengths = np.array([len(each) for each in residues], dtype=np.int64)
+        lengths = np.fromiter(map(len, residues), np.int64, len(residues))
         choices = np.maximum(lengths - self.max_length, 0) + 1
-        return (draws(keys, np.array([WINDOW])) % choices.astype(np.uint64)).astype(np.int64)
+        if self.crop == "start" or choices.max() == 1:
+            return np.zeros(len(residues), dtype=np.int64)
+        lots = draws(keys, np.array([WINDOW]))
+        return (lots % choices.astype(np.uint64)).astype(np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
-from protein_performer.data.randomness import draws, lots16
+from protein_performer.data.randomness import draws, lots16, threshold
 from protein_performer.errors import UserError
 
 Codes = NDArray[np.uint8]
@@ -19,6 +19,7 @@ Targets = NDArray[np.int64]
 # Which draws of a protein's generator serve what: position p's lot to be selected is in draw
 # p // 4, its replacement is draw REPLACEMENTS + p.
 REPLACEMENTS, WINDOW = 2**32, 2**33
+_LOW = np.uint64(2**32 - 1)  # the bits of a draw that choose a letter; the whole decides the rest
 
 
 class Windows(NamedTuple):
@@ -109,15 +110,11 @@ class MaskedResidues:
         """What is read in place of selected residues at (N,) places of the flattened rows."""
         rows, columns = np.divmod(places, windows.tokens.shape[1])
         lots = draws(windows.keys[rows], columns + REPLACEMENTS)
-        action = (lots >> np.uint64(32)).astype(np.float64) / 2**32
-        low = lots & np.uint64(2**32 - 1)
-        letter = (low * np.uint64(len(alphabet.standard))) >> np.uint64(32)
-        shown = np.where(
-            action < self.mask + self.random,
-            letter.astype(np.uint8) + np.uint8(alphabet.first_letter),
-            residues,
-        )
-        return np.where(action < self.mask, np.uint8(alphabet.mask), shown)
+        letter = ((lots & _LOW) * np.uint64(len(alphabet.standard))) >> np.uint64(32)
+        letter += np.uint64(alphabet.first_letter)
+        changed = lots < threshold(self.mask + self.random)
+        shown = np.where(changed, letter.astype(np.uint8), residues)
+        return np.where(lots < threshold(self.mask), np.uint8(alphabet.mask), shown)
 
 
 def _select_one_at_least(
