@@ -65,8 +65,9 @@ def read_address(name: str, chunk: int) -> Iterator[bytes]:
         while piece := _read_persistently(file, received, chunk, name):
             received += len(piece)
             yield piece
-        if file.size is not None and received != file.size:
-            raise _broken(name, f"{received:,} of {file.size:,} bytes came")
+        size = getattr(file, "size", None)  # not every protocol tells
+        if size is not None and received != size:
+            raise _broken(name, f"{received:,} of {size:,} bytes came")
 
 
 def _read_persistently(file: Any, place: int, chunk: int, name: str) -> bytes:
@@ -76,7 +77,7 @@ def _read_persistently(file: Any, place: int, chunk: int, name: str) -> bytes:
             return bytes(file.read(chunk))
         except Exception as error:
             # Without a known size the server sends a stream, which cannot be entered again.
-            if file.size is None or attempt == _ATTEMPTS - 1:
+            if getattr(file, "size", None) is None or attempt == _ATTEMPTS - 1:
                 raise _broken(name, _told(error)) from None
             pause = _FIRST_PAUSE * 2**attempt
             log.warning("%s: %s; trying again in %g s", name, _told(error), pause)
