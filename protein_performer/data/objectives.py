@@ -101,7 +101,11 @@ class MaskedResidues:
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
         targets.ravel()[places] = tokens.ravel()[places]
         inputs = tokens.copy()
-        inputs.ravel()[places] = self._replace(tokens.ravel()[places], places, windows, alphabet)
+        if windows.evaluating and self.evaluate_hidden:
+            inputs.ravel()[places] = alphabet.mask
+        else:
+            residues = tokens.ravel()[places]
+            inputs.ravel()[places] = self._replace(residues, places, windows, alphabet)
         return inputs, targets
 
     def _replace(

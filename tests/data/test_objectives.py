@@ -91,6 +91,16 @@ def test_in_evaluation_every_protein_has_a_target():
     assert set(columns.tolist()) == {1, 2, 3}  # not always the first one
 
 
+def test_evaluation_shows_no_answers_unless_asked_for():
+    training, evaluation = windows(*many()), windows(*many(), evaluating=True)
+    inputs, targets = MaskedResidues(evaluate_hidden=True)(evaluation, PROTEIN)
+    selected = targets != IGNORE
+    assert (inputs[selected] == PROTEIN.mask).all()
+    assert np.array_equal(inputs[~selected], evaluation.tokens[~selected])
+    shown, _ = MaskedResidues(evaluate_hidden=False)(evaluation, PROTEIN)
+    assert np.array_equal(shown, MaskedResidues()(training, PROTEIN)[0])
+
+
 @pytest.mark.parametrize(
     "options", [{"select": 0}, {"select": 1.1}, {"mask": 0.9, "random": 0.2}, {"mask": -0.1}]
 )
