@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,14 +110,17 @@ def read_clusters(path: str | Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a table of cluster and accession")
     number = 0
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            columns = line.rstrip("\r\n").split("\t")
-            if len(columns) != 2 or not all(columns):
-                raise UserError(
-                    f"{path}:{number}: expected 'cluster<tab>accession', got {line[:60]!r}"
-                )
-            yield columns[0], columns[1]
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                columns = line.rstrip("\r\n").split("\t")
+                if len(columns) != 2 or not all(columns):
+                    raise UserError(
+                        f"{path}:{number}: expected 'cluster<tab>accession', got {line[:60]!r}"
+                    )
+                yield columns[0], columns[1]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read after line {number} ({error})") from None
     if number == 0:
         raise UserError(f"{path}: expected a table of cluster and accession, got an empty file")
 

@@ -106,3 +106,12 @@ def test_a_bad_table_is_refused(tmp_path, content, message):
     rule = SplitRule(valid=0.1, test=0.1, ood=1e-9, clusters=str(path))
     with pytest.raises(UserError, match=message):
         rule.assign(["A1"], DIGESTS[:1])
+
+
+def test_a_truncated_table_is_refused(tmp_path):
+    path = tmp_path / "clusters.tsv.gz"
+    rows = "".join(f"C{i}\tA{i * 7919}\n" for i in range(5_000))
+    path.write_bytes(gzip.compress(rows.encode())[:-2_000])
+    rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(path))
+    with pytest.raises(UserError, match="cannot be read after line"):
+        rule.assign(["A1"], DIGESTS[:1])
