@@ -1,6 +1,6 @@
 """Attention inside chunks of sorted sequences: Reformer's arithmetic, forward and backward.
 
-One algorithm, two schedules: on a CPU a few chunks of one sequence at a time, so that a step's
+One algorithm, two schedules: on a CPU a few chunks or short sequences at a time, so that a step's
 scores stay in the cache; on any other device everything at once.
 
 Shapes: G heads of the batch (B * H), R hash rounds, S sequences (G * R), L positions, D head width,
@@ -20,6 +20,7 @@ _HIDDEN = -float(2**30)  # added to a score that must not count; finite, so no r
 _SELF = -1e5  # score of a position with itself: it counts only where nothing else is seen
 _LOG2E = 1 / math.log(2)  # powers of two cost less than powers of e, most of all where they vanish
 _STEP = 65_536  # scores of one CPU step: 256 KiB in float32, half of a common L2 cache
+_GROUP = 16 * _STEP  # scores of the heads that go through autograd together, also on a CPU
 
 Step = tuple[slice, slice]  # which of the S sequences, which of the N chunks
 
@@ -54,7 +55,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     """
     # One row of zeros more, at index L, for the places without a token.
     q, k, v = (pad(x, (0, 0, 0, 1)) for x in (q, k, v))
-    heads = q.shape[0] if _all_at_once(q.device) else 1
+    heads = max(1, _GROUP // (layout.order[0].numel() * _window(layout)))
+    if _all_at_once(q.device):
+        heads = q.shape[0]
     apply: Callable[..., Tensor] = _Attend.apply
     outs = [
         apply(*(x[i : i + heads] for x in (q, k, v, *layout[:2])), *layout[2:])
@@ -155,7 +158,8 @@ def _steps(layout: Layout, absent: int, dtype: torch.dtype) -> Iterator[tuple[St
     others = rank.unfold(-1, size, chunk)
     own = others[..., chunk : 2 * chunk]
     sequences, chunks = others.shape[:2]
-    num_sequences, num_chunks = 1, max(1, _STEP // (chunk * size))
+    num_sequences = max(1, _STEP // (chunks * chunk * size))
+    num_chunks = max(1, _STEP // (chunk * size))
     if _all_at_once(rank.device):
         num_sequences, num_chunks = sequences, chunks
     for s in range(0, sequences, num_sequences):

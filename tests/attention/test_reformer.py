@@ -65,6 +65,7 @@ def test_both_schedules_are_one_algorithm(causal, monkeypatch):
 
     in_one_step = run()
     monkeypatch.setattr(chunks, "_STEP", 100)
+    monkeypatch.setattr(chunks, "_GROUP", 1)
     in_many_steps = run()
     monkeypatch.setattr(chunks, "_all_at_once", lambda device: True)
     for expected, *others in zip(in_one_step, in_many_steps, run(), strict=True):
