@@ -10,6 +10,7 @@ compute, so heads and chunks are worked on together.
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,27 +20,25 @@ from protein_performer.attention.features import FeatureMap
 Group = tuple[int, slice]  # an index into (B, H, ...) tensors that gives (G, ...) views
 
 
-def head_groups(batch: int, heads: int, size: int) -> Iterator[Group]:
-    """Groups of at most `size` heads of one row of the batch."""
-    for row in range(batch):
-        for first in range(0, heads, size):
-            yield row, slice(first, min(first + size, heads))
-
-
 class Scratch:
     """Buffers by name, as large as the largest request so far; what they hold is left over."""
 
     def __init__(self, like: Tensor) -> None:
         self._like = like
         self._flat: dict[str, Tensor] = {}
+        self._last: dict[str, Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """A contiguous tensor of that shape, valid until the name is used again."""
+        last = self._last.get(name)
+        if last is not None and last.shape == shape:
+            return last
         size = math.prod(shape)
         flat = self._flat.get(name)
         if flat is None or flat.numel() < size:
             flat = self._flat[name] = self._like.new_empty(size)
-        return flat[:size].view(shape)
+        last = self._last[name] = flat[:size].view(shape)
+        return last
 
     def load(self, name: str, x: Tensor, positions: int, hidden: Tensor | None = None) -> Tensor:
         """(G, T, D) -> (G, positions, D), contiguous; zeros at hidden positions and from T on."""
@@ -144,3 +143,27 @@ class BlockFeatures:
             norm = self.norm if isinstance(self.norm, float) else self.norm[..., None]
             d_x.addcmul_(key, d_weight.mul_(2 * math.log(2) * norm))
         return d_x
+
+
+class Heads(NamedTuple):
+    """One group of heads of one row of the batch."""
+
+    q: Tensor  # (G, L, D)
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None  # (L,)
+    phi: BlockFeatures
+    scratch: Scratch
+
+
+def head_groups(
+    q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, features: FeatureMap, size: int
+) -> Iterator[tuple[Group, Heads]]:
+    """Groups of at most `size` heads, with their part of q, k and v (B, H, L, D)."""
+    scratch = Scratch(q)
+    for row in range(q.shape[0]):
+        mask = None if key_mask is None else key_mask[row]
+        for first in range(0, q.shape[1], size):
+            group = row, slice(first, min(first + size, q.shape[1]))
+            phi = BlockFeatures(features, group, scratch)
+            yield group, Heads(q[group], k[group], v[group], mask, phi, scratch)

@@ -15,9 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from protein_performer.attention.blocks import (
-    BlockFeatures,
-    Group,
-    Scratch,
+    Heads,
     head_groups,
     hidden_positions,
 )
@@ -25,7 +23,7 @@ from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.normalizer import row_factor
 
 BLOCK = 512
-POSITIONS = 1024  # of a block, over the heads of a group
+POSITIONS = 2048  # of a block, over the heads of a group
 
 
 class Kept(NamedTuple):
@@ -69,9 +67,10 @@ class BidirectionalAttention(torch.autograd.Function):
         """Only q, k and v have gradients; `weight` is that of the features."""
         out = torch.empty_like(v)
         kept: list[Tensor | None] = []
-        for group, heads in _groups(q, k, v, key_mask, features):
-            sums, key_peak = heads.sum_keys()
-            kept += heads.attend(sums, key_peak, renormalize, out[group])
+        size = _group_size(q)
+        for group, heads in head_groups(q, k, v, key_mask, features, size):
+            sums, key_peak = _sum_keys(heads)
+            kept += _attend(heads, sums, key_peak, renormalize, out[group])
         ctx.save_for_backward(q, k, v, weight, out, *kept)
         ctx.rest = key_mask, features, renormalize
         return out
@@ -83,147 +82,140 @@ class BidirectionalAttention(torch.autograd.Function):
         q, k, v, _, out, *kept = ctx.saved_tensors
         key_mask, features, renormalize = ctx.rest
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        for group, heads in _groups(q, k, v, key_mask, features):
+        size = _group_size(q)
+        for group, heads in head_groups(q, k, v, key_mask, features, size):
             of_heads, kept = Kept(*kept[: len(Kept._fields)]), kept[len(Kept._fields) :]
-            d_sums = heads.grad_queries(of_heads, renormalize, out[group], grad[group], dq[group])
-            heads.grad_keys(of_heads, d_sums, dk[group], dv[group])
+            d_sums = _grad_queries(heads, of_heads, renormalize, out[group], grad[group], dq[group])
+            _grad_keys(heads, of_heads, d_sums, dk[group], dv[group])
         return dq, dk, dv, None, None, None, None
 
 
-class _Heads:
-    """One group of heads of one row: q, k, v (G, L, D), mask (L,)."""
+def _group_size(q: Tensor) -> int:
+    return max(1, POSITIONS // max(1, min(q.shape[2], BLOCK)))
 
-    def __init__(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, phi: BlockFeatures, s: Scratch
-    ) -> None:
-        self.q, self.k, self.v, self.mask, self.phi, self.scratch = q, k, v, mask, phi, s
 
-    def blocks(self) -> Iterator[slice]:
-        length = self.q.shape[1]
-        for first in range(0, length, BLOCK):
-            yield slice(first, min(first + BLOCK, length))
+def _blocks(heads: Heads) -> Iterator[slice]:
+    length = heads.q.shape[1]
+    for first in range(0, length, BLOCK):
+        yield slice(first, min(first + BLOCK, length))
 
-    def load_keys(self, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys (G, T, D), packed values (G, T, E), and log2 of each key's factor (G, T, 1)."""
-        size = at.stop - at.start
-        hidden = hidden_positions(self.mask, at)
-        key = self.scratch.load("x", self.k[:, at], size, hidden)
-        values = self.scratch.load_values(self.v[:, at], size, hidden)
-        if not self.phi.weighted:
-            return key, values, None
-        weight = self.phi.log_norm(key)
-        if hidden is not None:
-            weight.index_fill_(1, hidden, -torch.inf)
-        return key, values, weight[..., None]
 
-    def load_queries(self, at: slice) -> Tensor:
-        """Queries (G, T, D)."""
-        hidden = hidden_positions(self.mask, at)
-        return self.scratch.load("x", self.q[:, at], at.stop - at.start, hidden)
+def _load_keys(heads: Heads, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys (G, T, D), packed values (G, T, E), and log2 of each key's factor (G, T, 1)."""
+    size = at.stop - at.start
+    hidden = hidden_positions(heads.mask, at)
+    key = heads.scratch.load("x", heads.k[:, at], size, hidden)
+    values = heads.scratch.load_values(heads.v[:, at], size, hidden)
+    if not heads.phi.weighted:
+        return key, values, None
+    weight = heads.phi.log_norm(key)
+    if hidden is not None:
+        weight.index_fill_(1, hidden, -torch.inf)
+    return key, values, weight[..., None]
 
-    def sum_keys(self) -> tuple[Tensor, Tensor]:
-        """The sums over keys, and the peaks that they are relative to."""
-        phi = self.phi
-        group, dim, num_features = len(self.v), self.v.shape[-1], phi.weight.shape[-2]
-        sums = self.v.new_zeros(group, dim + 1, num_features)
-        peak = sums.new_full(
-            (group, 1, num_features if phi.exponential else 1), torch.finfo(sums.dtype).min / 4
-        )
-        for at in self.blocks():
-            key, values, weight = self.load_keys(at)
-            features = phi.project(key, "u")
-            if weight is not None:
-                log_weight = features.add_(weight) if phi.exponential else weight
-                grown = torch.maximum(peak, log_weight.amax(-2, keepdim=True))
-                sums.mul_(torch.exp2(peak - grown))
-                peak = grown
-            features = self.key_features(features, values, weight, peak)
-            sums.baddbmm_(values.mT, features)
-        return sums, peak
 
-    def key_features(
-        self, u: Tensor, values: Tensor, weight: Tensor | None, peak: Tensor
-    ) -> Tensor:
-        """Features relative to the peak; a factor that is not in them goes into the values."""
-        if self.phi.exponential:
-            return u.sub_(peak).exp2_()
+def _load_queries(heads: Heads, at: slice) -> Tensor:
+    """Queries (G, T, D)."""
+    hidden = hidden_positions(heads.mask, at)
+    return heads.scratch.load("x", heads.q[:, at], at.stop - at.start, hidden)
+
+
+def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
+    """The sums over keys, and the peaks that they are relative to."""
+    phi = heads.phi
+    group, dim, num_features = len(heads.v), heads.v.shape[-1], phi.weight.shape[-2]
+    sums = heads.v.new_zeros(group, dim + 1, num_features)
+    peak = sums.new_full(
+        (group, 1, num_features if phi.exponential else 1), torch.finfo(sums.dtype).min / 4
+    )
+    for at in _blocks(heads):
+        key, values, weight = _load_keys(heads, at)
+        features = phi.project(key, "u")
         if weight is not None:
-            values.mul_(torch.exp2(weight - peak))
-        return self.phi.activate(u, "phi")
-
-    def attend(self, sums: Tensor, key_peak: Tensor, renormalize: bool, out: Tensor) -> Kept:
-        """Writes the outputs (G, L, D) of all queries."""
-        group, length, dim = out.shape
-        factor = sums.new_empty(group, length, 1)
-        peak = torch.empty_like(factor) if self.phi.exponential else None
-        for at in self.blocks():
-            size = at.stop - at.start
-            u = self.phi.project(self.load_queries(at), "u")
-            log_scale = key_peak
-            if peak is not None:
-                u.add_(key_peak)
-                log_scale = peak[:, at] = u.amax(-1, keepdim=True)
-                phi_q = u.sub_(log_scale).exp2_()
-            else:
-                phi_q = self.phi.activate(u, "phi")
-            total = torch.bmm(phi_q, sums[:, :dim].mT, out=self.scratch("total", group, size, dim))
-            normalizer = torch.bmm(phi_q, sums[:, dim:].mT)
-            factor[:, at] = row_factor(normalizer, log_scale, self.phi.map, renormalize)
-            torch.mul(total, factor[:, at], out=out[:, at])
-        return Kept(sums, key_peak, factor, peak)
-
-    def grad_queries(
-        self, kept: Kept, renormalize: bool, out: Tensor, grad: Tensor, dq: Tensor
-    ) -> Tensor:
-        """Writes the gradient of q; returns that of the sums, (G, E, M)."""
-        group, _, dim = out.shape
-        d_sums = torch.zeros_like(kept.sums)
-        for at in self.blocks():
-            size = at.stop - at.start
-            u = self.phi.project(self.load_queries(at), "u")
-            if kept.peak is not None:
-                phi_q = u.add_(kept.key_peak).sub_(kept.peak[:, at]).exp2_()
-            else:
-                phi_q = self.phi.activate(u, "phi")
-            d_total = self.scratch("d_total", group, size, dim + 1)
-            d_out = self.scratch.load("total", grad[:, at], size).mul_(kept.factor[:, at])
-            d_total[..., :dim] = d_out
-            d_total[..., dim] = 0
-            if renormalize:  # out = sums / normaliser
-                d_total[..., dim] -= d_out.mul_(out[:, at]).sum(-1)
-            d_sums.baddbmm_(d_total.mT, phi_q)
-            d_phi = torch.bmm(d_total, kept.sums, out=self.scratch("d_phi", *phi_q.shape))
-            dq[:, at] = self.phi.backward(d_phi, phi_q, u)
-        return d_sums
-
-    def grad_keys(self, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor) -> None:
-        """Writes the gradients of k and v."""
-        group, _, dim = dv.shape
-        for at in self.blocks():
-            key, values, weight = self.load_keys(at)
-            u = self.phi.project(key, "u")
-            if weight is not None and self.phi.exponential:
-                u.add_(weight)
-            phi_k = self.key_features(u, values, weight, kept.key_peak)
-            d_phi = torch.bmm(values, d_sums, out=self.scratch("d_phi", *phi_k.shape))
-            d_values = torch.bmm(
-                phi_k, d_sums[:, :dim].mT, out=self.scratch("total", group, len(key[0]), dim)
-            )
-            if weight is not None and not self.phi.exponential:
-                d_values.mul_(torch.exp2(weight - kept.key_peak))
-            dv[:, at] = d_values
-            hidden = hidden_positions(self.mask, at)
-            if hidden is not None:
-                dv[:, at].index_fill_(1, hidden, 0)
-            dk[:, at] = self.phi.backward(d_phi, phi_k, u, key)
+            log_weight = features.add_(weight) if phi.exponential else weight
+            grown = torch.maximum(peak, log_weight.amax(-2, keepdim=True))
+            sums.mul_(torch.exp2(peak - grown))
+            peak = grown
+        features = _key_features(heads, features, values, weight, peak)
+        sums.baddbmm_(values.mT, features)
+    return sums, peak
 
 
-def _groups(
-    q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, features: FeatureMap
-) -> Iterator[tuple[Group, _Heads]]:
-    batch, heads, length, _ = q.shape
-    scratch = Scratch(q)
-    for group in head_groups(batch, heads, max(1, POSITIONS // max(1, min(length, BLOCK)))):
-        mask = None if key_mask is None else key_mask[group[0]]
-        phi = BlockFeatures(features, group, scratch)
-        yield group, _Heads(q[group], k[group], v[group], mask, phi, scratch)
+def _key_features(
+    heads: Heads, u: Tensor, values: Tensor, weight: Tensor | None, peak: Tensor
+) -> Tensor:
+    """Features relative to the peak; a factor that is not in them goes into the values."""
+    if heads.phi.exponential:
+        return u.sub_(peak).exp2_()
+    if weight is not None:
+        values.mul_(torch.exp2(weight - peak))
+    return heads.phi.activate(u, "phi")
+
+
+def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out: Tensor) -> Kept:
+    """Writes the outputs (G, L, D) of all queries."""
+    group, length, dim = out.shape
+    factor = sums.new_empty(group, length, 1)
+    peak = torch.empty_like(factor) if heads.phi.exponential else None
+    for at in _blocks(heads):
+        size = at.stop - at.start
+        u = heads.phi.project(_load_queries(heads, at), "u")
+        log_scale = key_peak
+        if peak is not None:
+            u.add_(key_peak)
+            log_scale = peak[:, at] = u.amax(-1, keepdim=True)
+            phi_q = u.sub_(log_scale).exp2_()
+        else:
+            phi_q = heads.phi.activate(u, "phi")
+        total = torch.bmm(phi_q, sums[:, :dim].mT, out=heads.scratch("total", group, size, dim))
+        normalizer = torch.bmm(phi_q, sums[:, dim:].mT)
+        factor[:, at] = row_factor(normalizer, log_scale, heads.phi.map, renormalize)
+        torch.mul(total, factor[:, at], out=out[:, at])
+    return Kept(sums, key_peak, factor, peak)
+
+
+def _grad_queries(
+    heads: Heads, kept: Kept, renormalize: bool, out: Tensor, grad: Tensor, dq: Tensor
+) -> Tensor:
+    """Writes the gradient of q; returns that of the sums, (G, E, M)."""
+    group, _, dim = out.shape
+    d_sums = torch.zeros_like(kept.sums)
+    for at in _blocks(heads):
+        size = at.stop - at.start
+        u = heads.phi.project(_load_queries(heads, at), "u")
+        if kept.peak is not None:
+            phi_q = u.add_(kept.key_peak).sub_(kept.peak[:, at]).exp2_()
+        else:
+            phi_q = heads.phi.activate(u, "phi")
+        d_total = heads.scratch("d_total", group, size, dim + 1)
+        d_out = heads.scratch.load("total", grad[:, at], size).mul_(kept.factor[:, at])
+        d_total[..., :dim] = d_out
+        d_total[..., dim] = 0
+        if renormalize:  # out = sums / normaliser
+            d_total[..., dim] -= d_out.mul_(out[:, at]).sum(-1)
+        d_sums.baddbmm_(d_total.mT, phi_q)
+        d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
+        dq[:, at] = heads.phi.backward(d_phi, phi_q, u)
+    return d_sums
+
+
+def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor) -> None:
+    """Writes the gradients of k and v."""
+    group, _, dim = dv.shape
+    for at in _blocks(heads):
+        key, values, weight = _load_keys(heads, at)
+        u = heads.phi.project(key, "u")
+        if weight is not None and heads.phi.exponential:
+            u.add_(weight)
+        phi_k = _key_features(heads, u, values, weight, kept.key_peak)
+        d_phi = torch.bmm(values, d_sums, out=heads.scratch("d_phi", *phi_k.shape))
+        d_values = torch.bmm(
+            phi_k, d_sums[:, :dim].mT, out=heads.scratch("total", group, len(key[0]), dim)
+        )
+        if weight is not None and not heads.phi.exponential:
+            d_values.mul_(torch.exp2(weight - kept.key_peak))
+        dv[:, at] = d_values
+        hidden = hidden_positions(heads.mask, at)
+        if hidden is not None:
+            dv[:, at].index_fill_(1, hidden, 0)
+        dk[:, at] = heads.phi.backward(d_phi, phi_k, u, key)

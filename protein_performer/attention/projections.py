@@ -58,9 +58,8 @@ def haar(dim: int, generator: torch.Generator) -> Tensor:
     entry. Multiplying by the signs of R's diagonal makes it so (Mezzadri 2007,
     arXiv:math-ph/0609050).
     """
-    rotation: Tensor
-    rotation, r = torch.linalg.qr(iid(dim, dim, generator))
-    return rotation * r.diagonal().sign()
+    q, r = torch.linalg.qr(iid(dim, dim, generator))
+    return torch.mul(q, r.diagonal().sign())
 
 
 PROJECTIONS: dict[str, Callable[[int, int, torch.Generator], Tensor]] = {
