@@ -1,0 +1,43 @@
+"""Time and memory against length, one panel a direction, on logarithmic axes."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from protein_performer.benchmark.contestants import BOTH, CONTESTANTS
+from protein_performer.benchmark.targets import Measured
+from protein_performer.benchmark.timing import Key, spread
+
+
+def draw(measured: Measured, path: Path) -> None:
+    """Write the picture; the file's ending gives its format."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey="row")
+    for column, direction in enumerate(BOTH):
+        times = {key: 1000 * spread(s).median for key, s in measured.seconds.items()}
+        memory = {key: peak / 1e6 for key, peak in measured.peak_bytes.items()}
+        _curves(panels[0, column], times, direction)
+        _curves(panels[1, column], memory, direction)
+        panels[0, column].set_title(direction)
+        panels[1, column].set_xlabel("length, positions")
+        panels[0, column].legend(fontsize="small")
+    panels[0, 0].set_ylabel("forward + backward, ms")
+    panels[1, 0].set_ylabel("peak memory, MB")
+    figure.savefig(path, dpi=150)
+
+
+def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
+    for index, (name, contestant) in enumerate(CONTESTANTS.items()):
+        points = [
+            (key.length, value)
+            for key, value in values.items()
+            if key.section == direction and key.name == name and value > 0
+        ]
+        if points:
+            x, y = zip(*sorted(points), strict=True)
+            style = "--" if contestant.peer else "-"
+            # A colour for each name, the same in all panels.
+            axes.plot(x, y, style, marker="o", markersize=4, label=name, color=f"C{index % 10}")
+    axes.set(xscale="log", yscale="log")
+    axes.grid(alpha=0.3, which="both")

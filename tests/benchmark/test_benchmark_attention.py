@@ -1,0 +1,49 @@
+"""`protein-performer benchmark attention`, from the command line to its files."""
+
+import json
+
+import pytest
+import torch
+
+from protein_performer.benchmark import peers
+from protein_performer.benchmark.contestants import CONTESTANTS
+from protein_performer.benchmark.sizes import QUICK
+from protein_performer.cli import main
+
+
+def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
+    figures, picture = tmp_path / "figures.json", tmp_path / "curves.png"
+    threads = torch.get_num_threads()
+    command = ["benchmark", "attention", "--quick", "--rounds", "2"]
+    assert main([*command, "--json", str(figures), "--plot", str(picture)]) == 0
+    assert torch.get_num_threads() == threads
+
+    printed = capsys.readouterr().out
+    result = json.loads(figures.read_text())
+    names = {cell["name"] for cell in result["cells"]}
+    for name, contestant in CONTESTANTS.items():
+        assert (name in names) == (not contestant.peer)
+        assert (name in printed) == (not contestant.peer)
+    for cell in result["cells"]:
+        assert cell["rounds"] == len(cell["seconds"])
+        assert 0 < cell["low"] <= cell["median"] <= cell["high"]
+    peaks = [c["peak_bytes"] for c in result["cells"] if c["length"] == QUICK.longest]
+    assert len(peaks) == 4
+    assert min(peaks) > 0
+    assert result["machine"]["threads"] == 1
+    assert {"torch", "cpu", "load_average"} <= result["machine"].keys()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_peer_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "LIBRARIES", ("a_library_that_is_not_there",))
+    assert main(["benchmark", "attention", "--quick", "--peers"]) == 1
+    error = capsys.readouterr().err
+    assert "a_library_that_is_not_there" in error
+    assert "protein-performer[peers]" in error
+
+
+@pytest.mark.parametrize("option", ["--rounds", "--threads"])
+def test_numbers_below_one_are_refused(option, capsys):
+    assert main(["benchmark", "attention", option, "0"]) == 1
+    assert f"{option} 0" in capsys.readouterr().err
