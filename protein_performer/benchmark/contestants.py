@@ -40,7 +40,7 @@ class Contestant:
         inputs: three or two times (1, H, L, D), or (1, L, E) with the projections in the mechanism.
         directions: of BOTH.
         lengths: at all lengths; at those and the longest; at middle and long; at middle only.
-        peer: of another library.
+        peer_of: for another library's, ours of the same arithmetic.
         few_rounds: it would take most of the time.
     """
 
@@ -48,7 +48,7 @@ class Contestant:
     inputs: Inputs = "q k v"
     directions: tuple[str, ...] = BOTH
     lengths: Literal["all", "all and longest", "two", "middle"] = "all"
-    peer: bool = False
+    peer_of: str | None = None
     few_rounds: bool = False
 
     def at(self, sizes: Sizes) -> tuple[int, ...]:
@@ -122,24 +122,32 @@ CONTESTANTS: dict[str, Contestant] = {
     "FAVOR+ softmax": Contestant(partial(_favor, "softmax"), lengths="all and longest"),
     "FAVOR+ ReLU": Contestant(partial(_favor, "relu"), lengths="all and longest"),
     "performer-pytorch softmax": Contestant(
-        partial(_performer_pytorch, "softmax"), directions=("bidirectional",), peer=True
+        partial(_performer_pytorch, "softmax"),
+        directions=("bidirectional",),
+        peer_of="FAVOR+ softmax",
     ),
     "performer-pytorch ReLU": Contestant(
-        partial(_performer_pytorch, "relu"), directions=("bidirectional",), peer=True
+        partial(_performer_pytorch, "relu"), directions=("bidirectional",), peer_of="FAVOR+ ReLU"
     ),
     "performer-pytorch fallback": Contestant(
         partial(_performer_pytorch, "softmax"),
         directions=("causal",),
         lengths="middle",
-        peer=True,
+        peer_of="FAVOR+ softmax",
         few_rounds=True,
     ),
     "sliding window": Contestant(_window, directions=("bidirectional",)),
     "Reformer": Contestant(_reformer, inputs="qk v", lengths="two"),
-    "reformer-pytorch": Contestant(_reformer_pytorch, inputs="qk v", lengths="two", peer=True),
+    "reformer-pytorch": Contestant(
+        _reformer_pytorch, inputs="qk v", lengths="two", peer_of="Reformer"
+    ),
     "Linformer": Contestant(_linformer, inputs="x", directions=("bidirectional",), lengths="two"),
     "linformer (peer)": Contestant(
-        _linformer_peer, inputs="x", directions=("bidirectional",), lengths="two", peer=True
+        _linformer_peer,
+        inputs="x",
+        directions=("bidirectional",),
+        lengths="two",
+        peer_of="Linformer",
     ),
 }
 

@@ -58,7 +58,7 @@ def _attention_keys(sizes: Sizes, with_peers: bool) -> Iterator[Key]:
         for direction in BOTH:
             for name, contestant in CONTESTANTS.items():
                 runs = direction in contestant.directions and length in contestant.at(sizes)
-                if runs and (with_peers or not contestant.peer):
+                if runs and (with_peers or contestant.peer_of is None):
                     yield Key(direction, name, length)
 
 

@@ -28,7 +28,10 @@ def draw(measured: Measured, path: Path) -> None:
 
 
 def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
-    for index, (name, contestant) in enumerate(CONTESTANTS.items()):
+    """A colour for each of ours, in all panels; a peer is the dashed line of the same colour."""
+    ours = [name for name, contestant in CONTESTANTS.items() if contestant.peer_of is None]
+    lengths: set[int] = set()
+    for name, contestant in CONTESTANTS.items():
         points = [
             (key.length, value)
             for key, value in values.items()
@@ -36,8 +39,11 @@ def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
         ]
         if points:
             x, y = zip(*sorted(points), strict=True)
-            style = "--" if contestant.peer else "-"
-            # A colour for each name, the same in all panels.
-            axes.plot(x, y, style, marker="o", markersize=4, label=name, color=f"C{index % 10}")
+            lengths.update(x)
+            colour = f"C{ours.index(contestant.peer_of or name)}"
+            style = "-" if contestant.peer_of is None else "--"
+            axes.plot(x, y, style, marker="o", markersize=4, label=name, color=colour)
     axes.set(xscale="log", yscale="log")
-    axes.grid(alpha=0.3, which="both")
+    axes.set_xticks(sorted(lengths), [str(length) for length in sorted(lengths)])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)

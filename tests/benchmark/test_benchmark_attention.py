@@ -22,8 +22,8 @@ def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
     result = json.loads(figures.read_text())
     names = {cell["name"] for cell in result["cells"]}
     for name, contestant in CONTESTANTS.items():
-        assert (name in names) == (not contestant.peer)
-        assert (name in printed) == (not contestant.peer)
+        assert (name in names) == (contestant.peer_of is None)
+        assert (name in printed) == (contestant.peer_of is None)
     for cell in result["cells"]:
         assert cell["rounds"] == len(cell["seconds"])
         assert 0 < cell["low"] <= cell["median"] <= cell["high"]
