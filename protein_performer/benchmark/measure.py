@@ -48,7 +48,7 @@ def _peak(key: Key, sizes: Sizes, num_threads: int) -> int:
     except BrokenProcessPool as error:
         raise UserError(
             f"{key.section} {key.name} at {key.length} positions: its process was killed, probably"
-            " for want of memory. The whole benchmark needs 8 GB with --peers and 2 GB without."
+            " for want of memory. The whole benchmark needs 8 GB with --peers and 4 GB without."
         ) from error
 
 
