@@ -7,7 +7,7 @@ Exponential features are relative to the largest of each query, which cancels, a
 of each key, which becomes the weight of that key in `linear_causal_chunks`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from protein_performer.attention.blocks import (
 )
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.linear_causal_chunks import (
+    Block,
     Kept,
     Scales,
     add_product,
@@ -33,24 +34,12 @@ from protein_performer.attention.linear_causal_chunks import (
     scales_of,
     sum_rows,
 )
+from protein_performer.attention.linear_rows import restore_rows
 from protein_performer.attention.normalizer import row_factor
 
 CHUNK = 64
 HEADS = 8
 POSITIONS = 1024  # of a block, over the heads of a group
-
-
-class Block(NamedTuple):
-    """Inputs and features of a block."""
-
-    key: Tensor  # (G, T, D)
-    values: Tensor  # (G, S, C, E)
-    u_q: Tensor  # (G, T, M), before the activation
-    u_k: Tensor
-    phi_q: Tensor  # (G, S, C, M)
-    phi_k: Tensor
-    peak_q: Tensor | None  # (G, T, 1)
-    peak_k: Tensor | None
 
 
 def attend(
@@ -63,10 +52,16 @@ def attend(
 ) -> Tensor:
     """Attention to the keys j <= i; arguments and result as in `linear_batched.bidirectional`."""
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    out: Tensor = CausalAttention.apply(  # type: ignore[no-untyped-call]
+    out, factor = CausalAttention.apply(  # type: ignore[no-untyped-call]
         q, k, v, features.weight, key_mask, features, renormalize, keep
     )
-    return out
+    if features.activation is None and renormalize:
+        lost = factor[..., 0] == 0
+        if key_mask is not None:
+            lost &= key_mask[:, None]
+        if lost.any():
+            return restore_rows(out, lost, q, k, v, features, key_mask)
+    return cast(Tensor, out)
 
 
 class CausalAttention(torch.autograd.Function):
@@ -83,27 +78,30 @@ class CausalAttention(torch.autograd.Function):
         features: FeatureMap,
         renormalize: bool,
         keep: bool,
-    ) -> Tensor:
-        """Only q, k and v have gradients; `weight` is that of the features."""
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs and the factor of each row; `weight` is that of the features, a constant."""
         out = torch.empty_like(v)
+        factor = q.new_empty(*q.shape[:3], 1)
         kept = []
         for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
-            kept += _forward(heads, out[group], renormalize, keep)
-        ctx.save_for_backward(q, k, v, weight, out, *(x for block in kept for x in block.flat()))
+            kept += _forward(heads, out[group], factor[group], renormalize, keep)
+        flat = (x for block in kept for x in block.flat())
+        ctx.save_for_backward(q, k, v, weight, out, factor, *flat)
+        ctx.mark_non_differentiable(factor)
         ctx.rest = key_mask, features, renormalize
-        return out
+        return out, factor
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Of q, k and v."""
-        q, k, v, _, out, *flat = ctx.saved_tensors
+        q, k, v, _, out, factor, *flat = ctx.saved_tensors
         key_mask, features, renormalize = ctx.rest
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         kept = Kept.unflat(flat)
         for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
             of_heads = [next(kept) for _ in _blocks(heads)]
-            rows = (out[group], grad[group], dq[group], dk[group], dv[group])
+            rows = (out[group], factor[group], grad[group], dq[group], dk[group], dv[group])
             _backward(heads, *rows, renormalize, of_heads)
         return dq, dk, dv, None, None, None, None, None
 
@@ -119,8 +117,10 @@ def _blocks(heads: Heads) -> list[slice]:
     return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
 
-def _forward(heads: Heads, out: Tensor, renormalize: bool, keep: bool) -> list[Kept]:
-    """Writes the outputs (G, L, D)."""
+def _forward(
+    heads: Heads, out: Tensor, factor: Tensor, renormalize: bool, keep: bool
+) -> list[Kept]:
+    """Writes the outputs (G, L, D) and the factors (G, L, 1) of their sums."""
     kept = []
     group, _, dim = out.shape
     state = out.new_zeros(group, dim + 1, heads.phi.weight.shape[-2])
@@ -143,20 +143,21 @@ def _forward(heads: Heads, out: Tensor, renormalize: bool, keep: bool) -> list[K
         log_scale = torch.zeros_like(normalizer)
         if scales is not None:
             floor = scales.peak[:, -1:, -1:]
-            log_scale += scales.peak.flatten(1)[..., None]
+            log_scale += scales.peak.view_as(normalizer)
         if block.peak_q is not None:
             log_scale += block.peak_q
-        factor = row_factor(normalizer, log_scale, heads.phi.map, renormalize)
-        size = at.stop - at.start
-        torch.mul(sums[:, :size], factor[:, :size], out=out[:, at])
+        factors = row_factor(normalizer, log_scale, heads.phi.map, renormalize)
+        factor[:, at] = factors[:, : at.stop - at.start]
+        torch.mul(sums[:, : at.stop - at.start], factor[:, at], out=out[:, at])
         if keep:
-            kept.append(Kept(states, scores, factor, block.peak_q, block.peak_k, scales))
+            kept.append(Kept(states, scores, block.peak_q, block.peak_k, scales))
     return kept
 
 
 def _backward(
     heads: Heads,
     out: Tensor,
+    factor: Tensor,
     grad: Tensor,
     dq: Tensor,
     dk: Tensor,
@@ -170,7 +171,7 @@ def _backward(
     for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
-        d_sums = _d_sums(heads, out[:, at], grad[:, at], of_block.factor, renormalize)
+        d_sums = _d_sums(heads, out[:, at], factor[:, at], grad[:, at], renormalize)
         d_scores = product(d_sums, block.values.mT, scratch("d_scores", *of_block.scores.shape))
         mask_pairs(d_scores, scales, scratch)
         d_since = scaled(d_sums, scales and scales.since, "d_since", scratch)
@@ -230,14 +231,15 @@ def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:
     return scales_of(weight.masked_fill_(block.values[..., -1] == 0, -torch.inf), floor)
 
 
-def _d_sums(heads: Heads, out: Tensor, grad: Tensor, factor: Tensor, renormalize: bool) -> Tensor:
+def _d_sums(heads: Heads, out: Tensor, factor: Tensor, grad: Tensor, renormalize: bool) -> Tensor:
     """(G, S, C, E), the gradients of sums and normalisers."""
-    group, size, _ = factor.shape
-    dim = out.shape[-1]
-    d_sums = heads.scratch("d_sums", group, size, dim + 1)
-    d_total = heads.scratch.load("total", grad, size).mul_(factor)
-    d_sums[..., :dim] = d_total
-    d_sums[..., dim] = 0
+    group, size, dim = out.shape
+    padded = -(-size // _chunk(heads)) * _chunk(heads)
+    d_sums = heads.scratch("d_sums", group, padded, dim + 1)
+    d_sums[:, size:] = 0
+    d_total = torch.mul(grad, factor, out=heads.scratch("total", group, size, dim))
+    d_sums[:, :size, :dim] = d_total
+    d_sums[:, :size, dim] = 0
     if renormalize:  # out = sums / normaliser
-        d_sums[..., dim] -= heads.scratch.load("product", out, size).mul_(d_total).sum(-1)
+        d_sums[:, :size, dim] -= d_total.mul_(out).sum(-1)
     return chunked(d_sums, _chunk(heads))

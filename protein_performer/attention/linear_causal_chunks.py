@@ -17,6 +17,19 @@ from torch import Tensor
 from protein_performer.attention.blocks import Scratch
 
 
+class Block(NamedTuple):
+    """Inputs and features of a block."""
+
+    key: Tensor  # (G, T, D)
+    values: Tensor  # (G, S, C, E)
+    u_q: Tensor  # (G, T, M), before the activation
+    u_k: Tensor
+    phi_q: Tensor  # (G, S, C, M)
+    phi_k: Tensor
+    peak_q: Tensor | None  # (G, T, 1)
+    peak_k: Tensor | None
+
+
 class Scales(NamedTuple):
     """Key weights in base 2, and the powers of two between the sums of a block."""
 
@@ -32,7 +45,6 @@ class Kept(NamedTuple):
 
     states: Tensor  # (G, S, E, M), before each chunk
     scores: Tensor  # (G, S, C, C), weights of the pairs within each chunk
-    factor: Tensor  # (G, T, 1), of each row of sums
     peak_q: Tensor | None  # (G, T, 1), taken out of the features of each query
     peak_k: Tensor | None
     scales: Scales | None  # of weighted keys
@@ -46,9 +58,9 @@ class Kept(NamedTuple):
         """Block after block."""
         size = len(cls._fields) - 1 + len(Scales._fields)
         for first in range(0, len(flat), size):
-            states, scores, factor, peak_q, peak_k, *rest = flat[first : first + size]
+            states, scores, peak_q, peak_k, *rest = flat[first : first + size]
             weighted = rest[0] is not None
-            yield cls(states, scores, factor, peak_q, peak_k, Scales(*rest) if weighted else None)
+            yield cls(states, scores, peak_q, peak_k, Scales(*rest) if weighted else None)
 
 
 def scales_of(weight: Tensor, floor: Tensor) -> Scales:
