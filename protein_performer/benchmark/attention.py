@@ -19,7 +19,7 @@ from protein_performer.benchmark.machine import load_average, machine, threads
 from protein_performer.benchmark.measure import measure
 from protein_performer.benchmark.parity import Parity, parity
 from protein_performer.benchmark.peers import require_peers
-from protein_performer.benchmark.picture import draw
+from protein_performer.benchmark.picture import PICTURE_SUFFIXES, draw
 from protein_performer.benchmark.sizes import OFFICIAL, QUICK
 from protein_performer.benchmark.targets import Measured, Target, targets
 from protein_performer.benchmark.timing import spread
@@ -34,18 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=1, help="of PyTorch; default: 1, the steadiest"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it: no verdicts")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves (.png, .pdf)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the curves (.png, .pdf, .svg)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Measure, print the tables, return the figures."""
-    if min(args.rounds, args.threads) < 1:
-        raise UserError(
-            "expected --rounds and --threads of at least 1, got"
-            f" --rounds {args.rounds} --threads {args.threads}"
-        )
-    if args.peers:
-        require_peers()
+    _refuse(args)
     sizes = QUICK if args.quick else OFFICIAL
     facts = {**machine(), "threads": args.threads, "rounds": args.rounds}
     parities: list[Parity] = []
@@ -66,6 +62,24 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.plot is not None:
         draw(measured, args.plot)
     return _figures(facts, measured, rows, parities)
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """Before minutes of measurement, not after them."""
+    if min(args.rounds, args.threads) < 1:
+        raise UserError(
+            "expected --rounds and --threads of at least 1, got"
+            f" --rounds {args.rounds} --threads {args.threads}"
+        )
+    for option, path in (("--json", args.json), ("--plot", args.plot)):
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"{option} {path}: expected an existing folder, got {path.parent}")
+    if args.plot is not None and args.plot.suffix not in PICTURE_SUFFIXES:
+        raise UserError(
+            f"--plot {args.plot}: expected a name that ends in {' or '.join(PICTURE_SUFFIXES)}"
+        )
+    if args.peers:
+        require_peers()
 
 
 def _print(

@@ -9,6 +9,8 @@ from protein_performer.benchmark.contestants import BOTH, CONTESTANTS
 from protein_performer.benchmark.targets import Measured
 from protein_performer.benchmark.timing import Key, spread
 
+PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
+
 
 def draw(measured: Measured, path: Path) -> None:
     """Write the picture; the file's ending gives its format."""

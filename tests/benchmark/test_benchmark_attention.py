@@ -47,3 +47,19 @@ def test_a_missing_peer_names_the_extra(monkeypatch, capsys):
 def test_numbers_below_one_are_refused(option, capsys):
     assert main(["benchmark", "attention", option, "0"]) == 1
     assert f"{option} 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "reason"),
+    [
+        ("--json", "nowhere/figures.json", "existing folder"),
+        ("--plot", "nowhere/curves.png", "existing folder"),
+        ("--plot", "curves.docx", ".png or .pdf"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_run(
+    option, name, reason, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("protein_performer.benchmark.attention.measure", lambda *_, **__: 1 / 0)
+    assert main(["benchmark", "attention", option, str(tmp_path / name)]) == 1
+    assert reason in capsys.readouterr().err
