@@ -34,3 +34,7 @@ def pytest_terminal_summary(terminalreporter, config):
         cells = (row.get(column, "") for column in columns)
         texts = (cell if isinstance(cell, str) else f"{cell:.1e}" for cell in cells)
         terminalreporter.line(f"{name:{width}}" + "".join(f"  {text:>15}" for text in texts))
+    terminalreporter.line(
+        "Future of Reformer: later values and norms. Later directions decide, by sorting, which"
+        " earlier positions meet."
+    )
