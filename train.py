@@ -43,6 +43,7 @@ def train(cfg: DictConfig) -> Metrics:
         alphabet=data.alphabet,
         make_optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
+        test_names=data.test_names,
         description=describe(config, data.alphabet, data.residue_policy, counts),
     )
     loggers = _instantiate_each(cfg.logger)

@@ -35,15 +35,16 @@ def read_metrics(run_dir: Path) -> Metrics:
 
 
 def results_table(metrics: Metrics) -> Table:
-    """One run beside the empirical baseline: accuracy and perplexity on each test set."""
+    """One run beside the empirical baseline: accuracy and perplexity on each of its test sets."""
     table = Table(title=f"{metrics['model/name']}, {metrics['objective']}")
     table.add_column("")
-    for title in _TEST_SETS.values():
+    tested = [name for name in _TEST_SETS if f"{name}/accuracy" in metrics]
+    for title in map(_TEST_SETS.__getitem__, tested):
         table.add_column(f"{title} accuracy", justify="right")
         table.add_column(f"{title} perplexity", justify="right")
     for row, prefix in (("empirical baseline", "empirical_"), (str(metrics["model/name"]), "")):
         cells = []
-        for name in _TEST_SETS:
+        for name in tested:
             cells.append(f"{100 * float(metrics[f'{name}/{prefix}accuracy']):.2f} %")
             cells.append(f"{float(metrics[f'{name}/{prefix}perplexity']):.3f}")
         table.add_row(row, *cells)
@@ -71,6 +72,9 @@ def comparison_table(run_dirs: Iterable[Path]) -> Table:
 def _comparison_row(metrics: Metrics) -> list[str]:
     cells = [str(metrics["model/name"]), str(metrics["objective"]), str(metrics["seed"])]
     for name in _TEST_SETS:
+        if f"{name}/perplexity" not in metrics:  # nothing was held out
+            cells += ["-"] * 3
+            continue
         perplexity = float(metrics[f"{name}/perplexity"])
         cells.append(f"{100 * float(metrics[f'{name}/accuracy']):.2f} %")
         cells.append(f"{perplexity:.3f}")

@@ -9,6 +9,7 @@ from runs import compose_run, write_proteins
 
 import protein_performer as pp
 from protein_performer.errors import UserError
+from protein_performer.report import comparison_table, results_table
 from train import train
 
 METRICS = [
@@ -97,3 +98,17 @@ def test_two_runs_of_one_seed_are_equal_and_of_two_are_not(tmp_path, fasta):
         train(compose_run(tmp_path / name, fasta, f"seed={seed}", "trainer.max_steps=3"))
         curves.append(losses(tmp_path / name))
     assert curves[0] == curves[1] != curves[2]
+
+
+def test_without_held_out_clusters_there_is_no_ood(tmp_path, fasta):
+    cfg = compose_run(tmp_path, fasta, "data.splits.ood=0", "data.splits.clusters=null")
+    metrics = train(cfg)
+    assert math.isfinite(metrics["test/perplexity"])
+    assert not any(name.startswith("ood/") for name in metrics)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_confusion.png"]
+    assert [column.header for column in results_table(metrics).columns] == [
+        "",
+        "test accuracy",
+        "test perplexity",
+    ]
+    assert list(comparison_table([tmp_path]).columns[6].cells) == ["-"]

@@ -7,7 +7,7 @@ the model's mechanism decides what a position may see. The two agree because bot
 Shapes: B batch, L positions, N scored positions, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -34,6 +34,7 @@ class LanguageModel(pl.LightningModule):
         alphabet: of its tokens.
         make_optimizer: from a module to its optimizer.
         schedule: optimizer step to the factor of the learning rate.
+        test_names: the test sets, in the order of the datamodule's `test_dataloader`.
         description: plain types that `checkpoint.load_checkpoint` rebuilds the model from; stored
             in every checkpoint.
 
@@ -49,6 +50,7 @@ class LanguageModel(pl.LightningModule):
         alphabet: Alphabet,
         make_optimizer: Callable[[nn.Module], Optimizer],
         schedule: Factor,
+        test_names: Sequence[str],
         description: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -59,9 +61,8 @@ class LanguageModel(pl.LightningModule):
         self.description = description
         self.results: dict[str, float | int] = {}
         self.val_metrics = ResidueMetrics(len(alphabet), alphabet.first_letter)
-        # One for each test set, in the order of the datamodule's test_names.
         self.test_metrics = nn.ModuleDict(
-            {name: ResidueMetrics(len(alphabet), alphabet.first_letter) for name in ("test", "ood")}
+            {name: ResidueMetrics(len(alphabet), alphabet.first_letter) for name in test_names}
         )
 
     def scored_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -100,7 +101,7 @@ class LanguageModel(pl.LightningModule):
         self._test_metrics()[dataloader_idx][1].update(*self.scored_logits(batch))
 
     def on_test_epoch_end(self) -> None:
-        """`test/...` and `ood/...`: the model's and the baseline's, on the same targets."""
+        """`test/...`, and `ood/...` if held out: model and baseline on the same targets."""
         baseline = EmpiricalBaseline(self.trainer.datamodule.residue_counts())
         for name, metrics in self._test_metrics():
             with metrics.sync_context():  # the targets of all ranks
