@@ -122,7 +122,7 @@ def _figures(
 
 
 def _target(row: Target) -> dict[str, object]:
-    """JSON has no infinity, which is the crossover of one that is never faster: null, and missed."""
+    """JSON has no infinity, the crossover of one that is never faster: null, and missed."""
     measured = None if row.measured is None else row.measured._asdict()
     if row.measured is not None and math.isinf(row.measured.median):
         measured = None
