@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from protein_performer.errors import UserError
@@ -16,6 +17,12 @@ Metrics = Mapping[str, float | int | str]
 
 METRICS_FILE = "metrics.json"
 _TEST_SETS = {"test": "test", "ood": "OOD"}
+
+
+def make_console() -> Console:
+    """A console for tables: as wide as the terminal, and wide enough where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 def write_metrics(run_dir: Path, metrics: Metrics) -> Path:
@@ -37,16 +44,19 @@ def read_metrics(run_dir: Path) -> Metrics:
 def results_table(metrics: Metrics) -> Table:
     """One run beside the empirical baseline: accuracy and perplexity on each of its test sets."""
     table = Table(title=f"{metrics['model/name']}, {metrics['objective']}")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     tested = [name for name in _TEST_SETS if f"{name}/accuracy" in metrics]
     for title in map(_TEST_SETS.__getitem__, tested):
-        table.add_column(f"{title} accuracy", justify="right")
-        table.add_column(f"{title} perplexity", justify="right")
+        table.add_column(f"{title} acc.", justify="right")
+        table.add_column(f"{title} ppl.", justify="right")
+        table.add_column("/ baseline", justify="right")
     for row, prefix in (("empirical baseline", "empirical_"), (str(metrics["model/name"]), "")):
         cells = []
         for name in tested:
             cells.append(f"{100 * float(metrics[f'{name}/{prefix}accuracy']):.2f} %")
-            cells.append(f"{float(metrics[f'{name}/{prefix}perplexity']):.3f}")
+            perplexity = float(metrics[f"{name}/{prefix}perplexity"])
+            cells.append(f"{perplexity:.3f}")
+            cells.append(f"{perplexity / float(metrics[f'{name}/empirical_perplexity']):.3f}")
         table.add_row(row, *cells)
     return table
 
@@ -61,7 +71,7 @@ def comparison_table(run_dirs: Iterable[Path]) -> Table:
     for title in _TEST_SETS.values():
         table.add_column(f"{title} acc.", justify="right")
         table.add_column(f"{title} ppl.", justify="right")
-        table.add_column("/ empirical", justify="right")
+        table.add_column("/ baseline", justify="right")
     for column in ("parameters", "steps", "seconds", "residues/s"):
         table.add_column(column, justify="right")
     for _, metrics in runs:

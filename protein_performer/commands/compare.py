@@ -8,10 +8,8 @@ Reads each run's metrics.json; the best test perplexity of each objective comes 
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from protein_performer.errors import UserError
-from protein_performer.report import METRICS_FILE, comparison_table, read_metrics
+from protein_performer.report import METRICS_FILE, comparison_table, make_console, read_metrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +24,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         raise UserError(
             f"expected folders with a {METRICS_FILE}, got {', '.join(map(str, args.runs))}"
         )
-    console = Console()
+    console = make_console()
     console.print(comparison_table(finished))
     for path in args.runs:
         if path.is_dir() and path not in finished:

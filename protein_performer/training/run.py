@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 
 from protein_performer.errors import UserError
-from protein_performer.report import Metrics, results_table, write_metrics
+from protein_performer.report import Metrics, make_console, results_table, write_metrics
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.throughput import Throughput
 
@@ -81,7 +80,7 @@ def _training_metrics(
 
 
 def _print_results(metrics: Metrics, best: Path) -> None:
-    console = Console()
+    console = make_console()
     console.print(results_table(metrics))
     console.print(
         f"\nCheckpoint: {best}\nNext:\n"

@@ -5,10 +5,9 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 from typing_extensions import override
 
-from protein_performer.report import METRICS_FILE, comparison_table
+from protein_performer.report import METRICS_FILE, comparison_table, make_console
 
 
 class CompareRuns(Callback):
@@ -20,6 +19,6 @@ class CompareRuns(Callback):
         run_dirs = sorted(path.parent for path in sweep_dir.glob(f"*/{METRICS_FILE}"))
         if not run_dirs:
             return
-        console = Console()
+        console = make_console()
         console.print(comparison_table(run_dirs))
         console.print(f"Again: protein-performer compare {sweep_dir}/*", soft_wrap=True)

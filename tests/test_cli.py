@@ -1,0 +1,101 @@
+import json
+import subprocess
+import sys
+
+import h5py
+import pytest
+from tiny import tiny_config, write_checkpoint
+
+from protein_performer.cli import VERBS, main
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    write_checkpoint(tmp_path / "best.ckpt", tiny_config())
+    return str(tmp_path / "best.ckpt")
+
+
+@pytest.fixture
+def fasta(tmp_path):
+    path = tmp_path / "proteins.fasta"
+    path.write_text(">tr|A0A1|X first\nMKTAYIAK\n>b\nACDEF\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verbs_help_shows_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    told = capsys.readouterr().out
+    examples = [line for line in told.splitlines() if line.startswith("  protein-performer ")]
+    assert any(line.split()[1] == verb for line in examples)
+    assert "--json" in told
+
+
+def test_embed_writes_the_file_and_the_figures(checkpoint, fasta, tmp_path, capsys):
+    out, figures = tmp_path / "out.h5", tmp_path / "figures.json"
+    code = main(["embed", checkpoint, fasta, str(out), "--device", "cpu", "--json", str(figures)])
+    assert code == 0
+    assert "2 proteins, 13 residues" in capsys.readouterr().out
+    assert json.loads(figures.read_text())["proteins"] == 2
+    with h5py.File(out) as file:
+        assert file["embedding"].shape == (2, 16)
+        assert file.attrs["objective"] == "mlm"
+
+
+def test_evaluate_prints_model_and_baseline(checkpoint, fasta, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    assert main(["evaluate", checkpoint, fasta, "--device", "cpu", "--json", str(figures)]) == 0
+    told = capsys.readouterr().out
+    assert "empirical baseline" in told
+    values = json.loads(figures.read_text())
+    assert f"{values['perplexity']:.3f}" in told
+
+
+def test_compare_lists_finished_runs_best_first(tmp_path, capsys):
+    for name, perplexity in (("a", 17.0), ("b", 16.0)):
+        (tmp_path / name).mkdir()
+        metrics = {
+            "model/name": name,
+            "objective": "mlm",
+            "seed": 0,
+            "model/parameters": 1000,
+            "train/steps": 10,
+            "train/seconds": 2.0,
+            "train/residues": 500,
+        }
+        for split in ("test", "ood"):
+            metrics |= {f"{split}/accuracy": 0.1, f"{split}/perplexity": perplexity}
+            metrics |= {f"{split}/empirical_perplexity": 18.0}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "unfinished").mkdir()
+    folders = [str(tmp_path / name) for name in ("a", "b", "unfinished")]
+    assert main(["compare", *folders]) == 0
+    told = capsys.readouterr().out
+    assert told.index("16.000") < told.index("17.000")
+    assert "left out" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "none.ckpt", "none.fasta", "out.h5"], "no such checkpoint"),
+        (["evaluate", "none.ckpt", "none.fasta"], "no such checkpoint"),
+        (["compare", "nowhere"], "metrics.json"),
+    ],
+)
+def test_a_mistake_is_one_message_without_a_traceback(arguments, message, capsys):
+    assert main(arguments) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_the_console_script_is_the_same_door(fasta):
+    """As a user starts it, in a process of its own: exit code 1, one message, no traceback."""
+    command = [sys.executable, "-m", "protein_performer.cli", "evaluate", "none.ckpt", fasta]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: none.ckpt: there is no such checkpoint")
