@@ -18,6 +18,7 @@ from protein_performer.batch import IGNORE
 from protein_performer.build import build_object
 from protein_performer.data.collate import Batches
 from protein_performer.data.objectives import Codes, Objective
+from protein_performer.data.proteins import ProteinRows
 from protein_performer.data.records import ReadCounts, Record, read_records
 from protein_performer.data.sampler import BatchKey
 from protein_performer.errors import UserError
@@ -47,7 +48,7 @@ class EvaluationCounts:
 
 
 class _Proteins(list[Codes]):
-    """Proteins in memory, in the form in which `Batches` asks for them."""
+    """Proteins in memory, in the form in which `ProteinRows` asks for them."""
 
     def residues(self, index: int) -> Codes:
         return self[index]
@@ -98,15 +99,10 @@ def _score(
     max_length: int,
     eval_seed: int,
 ) -> None:
-    batches = Batches(
-        proteins,
-        model.alphabet,
-        objective,
-        max_length=max_length,
-        crop="start",
-        seed=eval_seed,
-        evaluating=True,
+    rows = ProteinRows(
+        proteins, max_length=max_length, crop="start", seed=eval_seed, evaluating=True
     )
+    batches = Batches(rows, model.alphabet, objective)
     lengths = [min(len(each), max_length) for each in proteins]
     for members in by_length(lengths, BATCH_TOKENS):
         batch = batches[BatchKey(0, np.array(members))]

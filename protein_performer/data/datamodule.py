@@ -12,10 +12,11 @@ from torch import Tensor
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.cache import prepare_once, prepared_folder
-from protein_performer.data.collate import Batches, Crop
+from protein_performer.data.collate import Batches
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
 from protein_performer.data.prepare import Preparation, open_split, read_manifest
+from protein_performer.data.proteins import Crop, ProteinRows, index_proteins
 from protein_performer.data.report import DataReport, make_report
 from protein_performer.data.sampler import BatchSampler, ResumableLoader
 from protein_performer.data.shards import StoredSplit
@@ -177,26 +178,24 @@ class ProteinDataModule(pl.LightningDataModule):
     def _loader(self, name: str, start: tuple[int, int] = (0, 0)) -> ResumableLoader:
         training = name == "train"
         split = self.split(name)
-        batches = Batches(
+        max_length = self.max_length or len(split.length_counts())
+        rows = ProteinRows(
             split,
-            self.alphabet,
-            self.objective,
-            max_length=self.max_length or len(split.length_counts()),
+            max_length=max_length,
             crop=self.crop,
             seed=self.seed if training else self.eval_seed,
             evaluating=not training,
         )
         sampler = BatchSampler(
-            batches,
             self.order(name),
-            split.by_length(),
+            index_proteins(split, max_length, self.crop).at,
             rank=self.trainer.global_rank if self.trainer else 0,
             num_ranks=self.trainer.world_size if self.trainer else 1,
             start=start,
             count_processed=self._processed_counter(),
         )
         return ResumableLoader(
-            batches,
+            Batches(rows, self.alphabet, self.objective),
             batch_size=None,  # the sampler's items are whole batches
             sampler=sampler,
             num_workers=self.num_workers,

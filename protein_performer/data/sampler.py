@@ -1,7 +1,7 @@
 """A rank's share of every batch, from any batch of any epoch on."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,8 @@ class BatchKey(NamedTuple):
 
     Attributes:
         epoch: from 0.
-        records: (B,) int64 indices in the split.
+        records: (B,) int64, what the rows are known by; indices in the split where a row is one
+            protein.
     """
 
     epoch: int
@@ -34,9 +35,8 @@ class BatchSampler(DistributedSampler[BatchKey]):
     does not depend on their number, and all ranks make equally many steps.
 
     Args:
-        dataset: whose items the keys are.
         order: the batches.
-        by_length: (N,) record indices in order of length.
+        at: places in the length order to what the rows there are known by.
         rank, num_ranks: this process among those that train together.
         start: (epoch, batch) to begin at; every later epoch begins at its first batch.
         count_processed: how many batches the trainer has done, ever; only differences matter.
@@ -44,23 +44,25 @@ class BatchSampler(DistributedSampler[BatchKey]):
 
     def __init__(
         self,
-        dataset: Dataset[Any],
         order: BatchOrder,
-        by_length: NDArray[np.integer],
+        at: Callable[[NDArray[np.int64]], NDArray[np.int64]],
         *,
         rank: int = 0,
         num_ranks: int = 1,
         start: tuple[int, int] = (0, 0),
         count_processed: Callable[[], int] = lambda: 0,
     ) -> None:
-        super().__init__(dataset, num_replicas=num_ranks, rank=rank, shuffle=False)
+        # Of its dataset the base class asks the length alone.
+        super().__init__(
+            cast(Dataset[Any], order), num_replicas=num_ranks, rank=rank, shuffle=False
+        )
         if order.smallest < num_ranks:
             raise UserError(
-                f"the smallest batch holds {order.smallest} protein(s), which {num_ranks} ranks"
+                f"the smallest batch holds {order.smallest} row(s), which {num_ranks} ranks"
                 " cannot share. Raise batch_tokens, lower max_length, or use fewer ranks."
             )
         self.order = order
-        self.by_length = by_length
+        self.at = at
         self.start = start
         self.count_processed = count_processed
         # A DataLoader with workers asks for keys before Lightning has called set_epoch.
@@ -99,7 +101,7 @@ class BatchSampler(DistributedSampler[BatchKey]):
             batches = np.arange(begin, min(begin + _PLANNED_TOGETHER, len(self)))
             for places in self.order.places(epoch, batches):
                 share = places[self.rank :: self.num_replicas]
-                yield BatchKey(epoch, self.by_length[share].astype(np.int64))
+                yield BatchKey(epoch, self.at(share))
 
 
 class ResumableLoader(DataLoader[Batch]):

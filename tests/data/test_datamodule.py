@@ -12,6 +12,7 @@ from made_up import data_module, sequences, write_fasta
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
 from protein_performer.data.objectives import MaskedResidues, NextToken
+from protein_performer.data.order import BatchOrder, Bucket
 from protein_performer.data.sampler import BatchKey, BatchSampler
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
@@ -164,7 +165,7 @@ def test_every_window_of_a_long_protein_occurs_in_training_and_only_the_start_in
         assert ends == (shown == "EFGHIKL")
         seen.add(shown)
     assert seen == {"ACDEFGH", "CDEFGHI", "DEFGHIK", "EFGHIKL"}
-    module.crop = "start"
+    module = data_module(tmp_path, splits=rule, max_length=7, objective=NextToken(), crop="start")
     start = module.train_dataloader().dataset[BatchKey(3, np.array([long]))]
     assert PROTEIN.decode(start.inputs[0, 1:].numpy()) == "ACDEFGH"
 
@@ -279,7 +280,7 @@ def test_a_budget_below_the_longest_protein_is_refused(tmp_path):
 
 
 def test_the_smallest_batch_bounds_the_ranks():
-    order = SimpleNamespace(smallest=3)
-    BatchSampler(range(9), order, np.arange(9), num_ranks=3)
-    with pytest.raises(UserError, match="holds 3 protein"):
-        BatchSampler(range(9), order, np.arange(9), num_ranks=4)
+    order = BatchOrder([Bucket(0, 9, 3, 5)], seed=0)
+    BatchSampler(order, np.arange(9).take, num_ranks=3)
+    with pytest.raises(UserError, match="holds 3 row"):
+        BatchSampler(order, np.arange(9).take, num_ranks=4)
