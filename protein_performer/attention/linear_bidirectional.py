@@ -125,9 +125,8 @@ def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
     phi = heads.phi
     group, dim, num_features = len(heads.v), heads.v.shape[-1], phi.weight.shape[-2]
     sums = heads.v.new_zeros(group, dim + 1, num_features)
-    peak = sums.new_full(
-        (group, 1, num_features if phi.exponential else 1), torch.finfo(sums.dtype).min / 4
-    )
+    lowest = torch.finfo(sums.dtype).min / 4 if phi.weighted else 0.0
+    peak = sums.new_full((group, 1, num_features if phi.exponential else 1), lowest)
     for at in _blocks(heads):
         key, values, weight = _load_keys(heads, at)
         features = phi.project(key, "u")
