@@ -13,11 +13,13 @@ from torch import Tensor
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.cache import prepare_once, prepared_folder
 from protein_performer.data.collate import Batches
+from protein_performer.data.contexts import Context, RowRule
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
 from protein_performer.data.prepare import Preparation, open_split, read_manifest
-from protein_performer.data.proteins import Crop, ProteinRows, index_proteins
-from protein_performer.data.report import DataReport, make_report
+from protein_performer.data.proteins import Crop
+from protein_performer.data.report import DataReport, make_report, padding_share
+from protein_performer.data.rows import RowIndex, RowLayout
 from protein_performer.data.sampler import BatchSampler, ResumableLoader
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
@@ -38,9 +40,7 @@ class ProteinDataModule(pl.LightningDataModule):
         objective: what is asked of the model.
         splits: which protein belongs where.
         alphabet, residue_policy: how residues become tokens.
-        max_length: residues of a protein that enter a batch; None for all, whatever the length.
-        crop: of longer proteins train on a random `window`, another one each epoch, or on the
-            `start`. Evaluation takes the start.
+        context, max_length, crop, clusters: what stands in a row; see `RowRule`.
         batch_tokens: the most tokens of a global batch (of all ranks together), padding and special
             tokens included. Gradient accumulation multiplies it.
         eval_batch_tokens: the same for validation and test; None for `batch_tokens`.
@@ -60,8 +60,10 @@ class ProteinDataModule(pl.LightningDataModule):
         *,
         alphabet: Alphabet | None = None,
         residue_policy: ResiduePolicy = "error",
+        context: Context = "protein",
         max_length: int | None = 1024,
-        crop: Crop = "window",
+        crop: Crop | None = "window",
+        clusters: str | None = None,
         batch_tokens: int = 16384,
         eval_batch_tokens: int | None = None,
         bucket_ratio: float = 1.08,
@@ -71,21 +73,16 @@ class ProteinDataModule(pl.LightningDataModule):
         cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if max_length is not None and max_length < 1:
-            raise UserError(f"data.max_length: expected at least 1 or null, got {max_length}")
         if bucket_ratio <= 1:
             raise UserError(f"data.bucket_ratio: expected more than 1, got {bucket_ratio}")
         if min(seed, eval_seed) < 0:
             raise UserError(f"data: expected seeds of at least 0, got {seed} and {eval_seed}")
-        if crop not in ("window", "start"):
-            raise UserError(f"data.crop: expected 'window' or 'start', got {crop!r}")
         self.sources = [sources] if isinstance(sources, str) else list(sources)
         self.objective = objective
         self.alphabet = alphabet or Alphabet()
         self.residue_policy = residue_policy
         self.preparation = Preparation(self.alphabet, residue_policy, splits)
-        self.max_length = max_length
-        self.crop: Crop = crop
+        self.row_rule = RowRule(context, max_length, crop, clusters)
         self.batch_tokens = batch_tokens
         self.eval_batch_tokens = eval_batch_tokens or batch_tokens
         self.bucket_ratio = bucket_ratio
@@ -110,6 +107,9 @@ class ProteinDataModule(pl.LightningDataModule):
     def prepare_data(self) -> None:
         """Prepare the sources, unless a folder made from the same ones is there."""
         prepare_once(self.sources, self.preparation, self.folder)
+        manifest = read_manifest(self.folder)
+        for name in [name for name, split in manifest["splits"].items() if split["proteins"]]:
+            self.row_rule.prepare(open_split(self.folder, manifest, name))
 
     @property
     def test_names(self) -> tuple[str, ...]:
@@ -145,14 +145,19 @@ class ProteinDataModule(pl.LightningDataModule):
     def order(self, name: str) -> BatchOrder:
         """The batches of a split: shuffled in training, by length in evaluation."""
         training = name == "train"
-        counts = self.split(name).length_counts()
+        counts = self._rows(name)[1].length_counts
         buckets = make_buckets(
             counts,
-            max_length=self.max_length or len(counts),
+            max_length=self.row_rule.max_length or len(counts),
             batch_tokens=self.batch_tokens if training else self.eval_batch_tokens,
             ratio=self.bucket_ratio,
         )
         return BatchOrder(buckets, self.seed if training else None)
+
+    def _rows(self, name: str) -> tuple[RowLayout, RowIndex]:
+        training = name == "train"
+        seed = self.seed if training else self.eval_seed
+        return self.row_rule.rows(self.split(name), seed=seed, evaluating=not training)
 
     def report(self) -> DataReport:
         """What was read, dropped and cut, and what each split holds."""
@@ -160,7 +165,13 @@ class ProteinDataModule(pl.LightningDataModule):
             name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
         }
         lengths = {name: self.split(name).length_counts() for name in orders}
-        return make_report(self.manifest, lengths, orders, self.max_length, self.alphabet)
+        padding = {
+            name: padding_share(self._rows(name)[1].length_counts, order)
+            for name, order in orders.items()
+        }
+        return make_report(
+            self.manifest, lengths, orders, padding, self.row_rule.cuts_to, self.alphabet
+        )
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of the training set, from where the checkpoint stopped."""
@@ -176,19 +187,10 @@ class ProteinDataModule(pl.LightningDataModule):
         return [self._loader(name) for name in self.test_names]
 
     def _loader(self, name: str, start: tuple[int, int] = (0, 0)) -> ResumableLoader:
-        training = name == "train"
-        split = self.split(name)
-        max_length = self.max_length or len(split.length_counts())
-        rows = ProteinRows(
-            split,
-            max_length=max_length,
-            crop=self.crop,
-            seed=self.seed if training else self.eval_seed,
-            evaluating=not training,
-        )
+        rows, index = self._rows(name)
         sampler = BatchSampler(
             self.order(name),
-            index_proteins(split, max_length, self.crop).at,
+            index.at,
             rank=self.trainer.global_rank if self.trainer else 0,
             num_ranks=self.trainer.world_size if self.trainer else 1,
             start=start,
@@ -226,9 +228,9 @@ class ProteinDataModule(pl.LightningDataModule):
         """
         ours, theirs = self._identity(), state_dict["identity"]
         differing = [
-            f"{key}: {theirs.get(key)} -> {ours[key]}"
-            for key in ours
-            if theirs.get(key) != ours[key]
+            f"{key}: {theirs.get(key)} -> {ours.get(key)}"
+            for key in {**ours, **theirs}
+            if theirs.get(key) != ours.get(key)
         ]
         if differing:
             raise UserError(
@@ -240,8 +242,7 @@ class ProteinDataModule(pl.LightningDataModule):
     def _identity(self) -> dict[str, Any]:
         return {
             "content": self.manifest["content"],
-            "max_length": self.max_length,
-            "crop": self.crop,
+            **self.row_rule.identity(),
             "batch_tokens": self.batch_tokens,
             "bucket_ratio": self.bucket_ratio,
             "seed": self.seed,

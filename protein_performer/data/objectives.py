@@ -23,12 +23,12 @@ _LOW = np.uint64(2**32 - 1)  # the bits of a draw that choose a letter; the whol
 
 
 class Windows(NamedTuple):
-    """Parts of proteins, cropped and laid out in rows, not yet an objective's business.
+    """Rows of tokens, not yet an objective's business.
 
     Attributes:
-        tokens: (B, L) uint8: `<bos>`, the residues, `<eos>` where the window holds the protein's
-            end, then `<pad>`.
-        keys: (B,) uint64, what the proteins' random numbers follow from.
+        tokens: (B, L) uint8: `<bos>`, residues, `<eos>` where a protein ends (perhaps residues of
+            the next one, and so on), then `<pad>`.
+        keys: (B,) uint64, what the rows' random numbers follow from.
         evaluating: True where figures are compared, False in training.
     """
 
@@ -133,9 +133,10 @@ def _select_one_at_least(
 class NextToken:
     """Predict each residue from those before it, and the end from all.
 
-    Row i of the targets is token i + 1: `<bos>` is scored against the first residue, and the last
-    residue against `<eos>`; where a window stops short of the protein's end its last row is not
-    scored. `<eos>` is never read, so it is padding among the inputs.
+    Column i of the targets is token i + 1: `<bos>` is scored against the first residue, and a
+    protein's last residue against `<eos>`. The last token of a row has nothing to predict: if it
+    is `<eos>` it is not read, so it is padding among the inputs; a residue, where the row stops
+    short of a protein's end, is read and not scored.
 
     The Performer authors' code never predicts the end of a single protein.
     """
@@ -143,11 +144,15 @@ class NextToken:
     causal: ClassVar[bool] = True
 
     def __call__(self, windows: Windows, alphabet: Alphabet) -> tuple[Codes, Targets]:
-        """Return the tokens without `<eos>`, and the tokens one to the left."""
+        """Return the tokens without a last `<eos>`, and the tokens one to the left."""
         tokens = windows.tokens
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
         follows = tokens[:, 1:] != alphabet.pad
         targets[:, :-1][follows] = tokens[:, 1:][follows]
-        inputs = np.where(tokens == alphabet.eos, np.uint8(alphabet.pad), tokens)
-        used = max(1, int((inputs != alphabet.pad).sum(axis=1).max(initial=0)))
+        lasts = follows.sum(axis=1)  # each row's last token; padding is on the right alone
+        ended = np.flatnonzero(tokens[np.arange(len(tokens)), lasts] == alphabet.eos)
+        inputs = tokens.copy()
+        inputs[ended, lasts[ended]] = alphabet.pad
+        lasts[ended] -= 1
+        used = int(lasts.max(initial=0)) + 1
         return inputs[:, :used], targets[:, :used]

@@ -124,6 +124,6 @@ def _index_windows(counts: Ints, by_length: NDArray[np.integer], max_length: int
         many = np.where(is_last, 1, cell_full)[cell]
         protein = by_length[first_protein[cell] + within // many].astype(np.int64)
         window = np.where(is_last[cell], cell_full[cell], within % many)
-        return protein + (window << _WINDOW_BITS)
+        return np.asarray(protein + (window << _WINDOW_BITS))
 
     return RowIndex(np.bincount(cell_row, size).astype(np.int64), at)

@@ -83,6 +83,7 @@ def make_report(
     manifest: Mapping[str, Any],
     lengths: Mapping[str, NDArray[np.int64]],
     orders: Mapping[str, BatchOrder],
+    padding: Mapping[str, float],
     max_length: int | None,
     alphabet: Alphabet,
 ) -> DataReport:
@@ -92,11 +93,14 @@ def make_report(
         manifest: of the prepared folder.
         lengths: split -> (longest + 1,) number of proteins of each length.
         orders: split -> its batches.
-        max_length: residues of a protein that enter a batch; None for all.
+        padding: split -> share of padding among the places of its batches.
+        max_length: residues of a protein that an epoch shows; None for all.
         alphabet: that names the residues.
     """
     splits = {
-        name: _split_report(manifest["splits"][name], counts, orders[name], max_length)
+        name: _split_report(
+            manifest["splits"][name], counts, len(orders[name]), padding[name], max_length
+        )
         for name, counts in lengths.items()
     }
     read = ReadCounts(**manifest["read"])
@@ -115,7 +119,8 @@ def make_report(
 def _split_report(
     entry: Mapping[str, Any],
     counts: NDArray[np.int64],
-    order: BatchOrder,
+    batches: int,
+    padding: float,
     max_length: int | None,
 ) -> SplitReport:
     length, proteins = np.arange(len(counts)), int(counts.sum())
@@ -132,8 +137,8 @@ def _split_report(
         longest=int(present[-1]),
         cut_proteins=int(counts[cut > 0].sum()),
         cut_residues=int(counts @ cut),
-        batches=len(order),
-        padding_share=padding_share(counts, order),
+        batches=batches,
+        padding_share=padding,
     )
 
 
@@ -143,7 +148,7 @@ def padding_share(counts: NDArray[np.int64], order: BatchOrder) -> float:
     Each batch is taken to be as wide as its bucket; it is as wide as its own longest protein.
 
     Args:
-        counts: (longest + 1,) number of proteins of each length.
+        counts: (longest + 1,) number of rows of each length.
         order: the batches.
     """
     length, ends = np.arange(len(counts)), np.cumsum(counts)

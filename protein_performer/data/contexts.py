@@ -1,0 +1,96 @@
+"""Which kind of rows to make of a split, and for what length."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from protein_performer.data.homologs import HomologRows
+from protein_performer.data.proteins import Crop, ProteinRows, index_proteins
+from protein_performer.data.rows import RowIndex, RowLayout
+from protein_performer.data.shards import StoredSplit
+from protein_performer.data.stream import StreamRows
+from protein_performer.errors import UserError
+
+Context = Literal["protein", "stream", "homologs"]
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """What a model sees at once.
+
+    Attributes:
+        context: `protein`, each alone (see `proteins`); `stream`, blocks of all proteins one after
+            another (`stream`); `homologs`, those of a cluster one after another (`homologs`).
+        max_length: of a `protein`, the residues that enter a row, None for all; else the tokens of
+            a row, `<bos>` included.
+        crop: what becomes of a longer `protein`; see `ProteinRows`. Elsewhere nothing is cut away
+            and it is None.
+        clusters: the table for `homologs`; see `splits.read_clusters`.
+    """
+
+    context: Context = "protein"
+    max_length: int | None = 1024
+    crop: Crop | None = "window"
+    clusters: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.context not in get_args(Context):
+            raise UserError(
+                f"data.context: expected one of {get_args(Context)}, got {self.context!r}"
+            )
+        if self.context == "protein":
+            least, crops = 1, get_args(Crop)
+        else:
+            least, crops = 2, (None,)
+            if self.max_length is None:
+                raise UserError(f"data.max_length: context={self.context} needs a length of rows")
+        if self.max_length is not None and self.max_length < least:
+            raise UserError(
+                f"data.max_length: expected at least {least} or null, got {self.max_length}"
+            )
+        if self.crop not in crops:
+            raise UserError(
+                f"data.crop: expected one of {crops} with context={self.context}, got {self.crop!r}"
+            )
+        if (self.clusters is not None) != (self.context == "homologs"):
+            raise UserError(
+                f"data.clusters: context=homologs needs the table of clusters, and no other does;"
+                f" got {self.clusters!r} with context={self.context}"
+            )
+
+    @property
+    def cuts_to(self) -> int | None:
+        """Residues of a protein that an epoch shows at most; None where all of it is shown."""
+        return None if self.context != "protein" or self.crop == "all" else self.max_length
+
+    def rows(
+        self, split: StoredSplit, *, seed: int, evaluating: bool
+    ) -> tuple[RowLayout, RowIndex]:
+        """The rows of a split that is not empty."""
+        common: dict[str, Any] = {"seed": seed, "evaluating": evaluating}
+        if self.context == "protein":
+            assert self.crop is not None
+            longest = self.max_length or len(split.length_counts())
+            layout = ProteinRows(split, max_length=longest, crop=self.crop, **common)
+            return layout, index_proteins(split, longest, self.crop)
+        assert self.max_length is not None
+        if self.context == "stream":
+            stream = StreamRows(split, max_length=self.max_length, **common)
+            return stream, stream.index()
+        assert self.clusters is not None
+        homologs = HomologRows(split, Path(self.clusters), max_length=self.max_length, **common)
+        return homologs, homologs.index()
+
+    def prepare(self, split: StoredSplit) -> None:
+        """Write what the rows of a split need beside its shards, once."""
+        if self.context != "protein":
+            self.rows(split, seed=0, evaluating=True)
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint's place in an epoch depends on."""
+        identity: dict[str, Any] = {"max_length": self.max_length, "crop": self.crop}
+        if self.context != "protein":
+            identity["context"] = self.context
+        if self.clusters is not None:
+            identity["clusters"] = Path(self.clusters).name
+        return identity
