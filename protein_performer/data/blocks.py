@@ -14,7 +14,7 @@ from protein_performer.errors import UserError
 Format = Literal["fasta", "flat"]
 
 # In front of each record but the first: what a cut is made behind.
-_RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
+RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
 _BLANK = bytes(code for code in range(256) if chr(code).isspace())
 _AT_LEAST = 1 << 16  # bytes of a block: many records, so that the cost of a block does not count
 _ENOUGH = 1000  # bytes of an unfinished first line that tell its format as well as all of it
@@ -49,7 +49,7 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
     failures: list[UserError] = []
     pieces = _until_failure(unix_line_ends(chunks), failures)
     format_, head, line = _begin(pieces, where, failures)
-    mark, kept = _RECORD_ENDS[format_]
+    mark, kept = RECORD_ENDS[format_]
     tail, waiting = [head], len(head)
     for piece in pieces:
         waiting += len(piece)

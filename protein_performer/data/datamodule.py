@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.cache import prepare_once, prepared_folder
+from protein_performer.data.cache import prepared_folder
 from protein_performer.data.collate import Batches
 from protein_performer.data.contexts import Context, RowRule
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
-from protein_performer.data.prepare import Preparation, open_split, read_manifest
+from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepared import open_split, read_manifest
 from protein_performer.data.proteins import Crop
 from protein_performer.data.report import DataReport, make_report, padding_share
 from protein_performer.data.rows import RowIndex, RowLayout
@@ -106,7 +107,7 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Prepare the sources, unless a folder made from the same ones is there."""
-        prepare_once(self.sources, self.preparation, self.folder)
+        prepare(self.sources, self.folder, self.preparation, workers=self.num_workers)
         manifest = read_manifest(self.folder)
         for name in [name for name, split in manifest["splits"].items() if split["proteins"]]:
             self.row_rule.prepare(open_split(self.folder, manifest, name))
@@ -114,7 +115,7 @@ class ProteinDataModule(pl.LightningDataModule):
     @property
     def test_names(self) -> tuple[str, ...]:
         """The splits that `test_dataloader` goes through: `test`, and `ood` if one is held out."""
-        return ("test", "ood") if self.preparation.splits.ood > 0 else ("test",)
+        return ("test", "ood") if self.preparation.splits.holds_out else ("test",)
 
     def setup(self, stage: str) -> None:
         """Check that no split in use is empty, and say what there is."""

@@ -1,74 +1,214 @@
-"""Blocks of records -> token codes, many records in one go."""
+"""Blocks of text -> tokens of each split, thousands of records in one go, in any process.
 
-from collections.abc import Iterable, Iterator
+Shapes: N records, R residues in all, V vocabulary.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
-from protein_performer.data.records import Columns
-from protein_performer.errors import UserError
+from protein_performer.data.blocks import TextBlock
+from protein_performer.data.place import Place, PlacedBlock
+from protein_performer.data.records import Columns, ReadCounts, parse_columns
+from protein_performer.data.splits import SPLITS, SplitRule, digest_names
 
-_TOGETHER = 4096  # records encoded at once, at least
+_BUNDLE = 1 << 21  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
+_RARE, _OUTSIDE, _LOWER = 1, 2, 4  # what is told of a character
 
 
-def in_larger_blocks(blocks: Iterable[Columns]) -> Iterator[Columns]:
-    """The same records in larger blocks: each costs some fifty calls of numpy."""
-    waiting: list[Columns] = []
-    for block in blocks:
+class Bundle(NamedTuple):
+    """Some thousand records as text.
+
+    Attributes:
+        blocks: of any of the sources.
+        behind: the place behind them.
+        bytes_read: of the sources as stored, up to about there.
+    """
+
+    blocks: list[TextBlock]
+    behind: Place
+    bytes_read: int
+
+
+class Part(NamedTuple):
+    """The proteins of a bundle that belong to one split, in order.
+
+    Attributes:
+        names: accessions, one a line.
+        lengths: (N,) int64.
+        tokens: (R,) uint8, residues one after another.
+        by_token: (V,) occurrences of each token.
+        met: what the alphabet met.
+    """
+
+    names: bytes
+    lengths: NDArray[np.int64]
+    tokens: NDArray[np.uint8]
+    by_token: NDArray[np.int64]
+    met: ResidueCounts
+
+
+class Encoded(NamedTuple):
+    """An encoded bundle.
+
+    Attributes:
+        parts: in the order of `SPLITS`.
+        digests: (N, 3) uint64, 128 bits of the sequence and 64 of the accession.
+        split: (N,) uint8.
+        read: what the parser counted.
+        emptied: records that the residue policy `skip` left without a residue.
+    """
+
+    parts: list[Part]
+    digests: NDArray[np.uint64]
+    split: NDArray[np.uint8]
+    read: ReadCounts
+    emptied: int
+
+
+def bundled(blocks: Iterable[PlacedBlock], counts: ReadCounts) -> Iterator[Bundle]:
+    """The same blocks, many together.
+
+    Args:
+        blocks: as they are read.
+        counts: of their reader, whose `bytes_read` is noted.
+    """
+    waiting: list[TextBlock] = []
+    size, behind = 0, Place()
+    for block, behind in blocks:
         waiting.append(block)
-        if sum(len(each.accessions) for each in waiting) >= _TOGETHER:
-            yield _join(waiting)
-            waiting = []
+        size += len(block.text)
+        if size >= _BUNDLE:
+            yield Bundle(waiting, behind, counts.bytes_read)
+            waiting, size = [], 0
     if waiting:
-        yield _join(waiting)
-
-
-def _join(blocks: list[Columns]) -> Columns:
-    return Columns(
-        accessions=[name for block in blocks for name in block.accessions],
-        residues=b"".join(block.residues for block in blocks),
-        lengths=np.concatenate([block.lengths for block in blocks]),
-    )
+        yield Bundle(waiting, behind, counts.bytes_read)
 
 
 class Encoder:
-    """Encodes many records in one go, and one at a time only where a character is odd."""
+    """Parses, encodes, digests and shares out; plain and picklable."""
 
-    def __init__(self, alphabet: Alphabet, policy: ResiduePolicy) -> None:
+    def __init__(self, alphabet: Alphabet, policy: ResiduePolicy, rule: SplitRule) -> None:
         self.alphabet = alphabet
         self.policy = policy
-        self.counts = ResidueCounts()
-        self.emptied = 0  # records that the policy `skip` left without a residue
+        self.rule = rule
+        self._kinds = _kinds_of_characters(alphabet)
 
-    def encode(self, records: Columns) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
-        """Accessions, (N,) lengths, and the tokens of all one after another."""
-        counts = ResidueCounts()
-        try:
-            tokens = self.alphabet.encode(records.residues, self.policy, counts=counts)
-        except UserError:
-            counts.skipped = 1  # let the record's own encoding name it
-        if counts.skipped:
-            return self._encode_each(records)
-        self.counts.add(counts)
-        return records.accessions, records.lengths, tokens
+    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+        """Whole records to tokens.
 
-    def _encode_each(
-        self, records: Columns
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.uint8]]:
-        accessions, parts, begin = [], [], 0
-        for accession, length in zip(records.accessions, records.lengths.tolist(), strict=True):
-            part = self.alphabet.encode(
-                records.residues[begin : begin + length],
-                self.policy,
-                counts=self.counts,
-                where=f"record {accession}",
-            )
-            begin += length
-            if part.size == 0:
-                self.emptied += 1
-                continue
-            accessions.append(accession)
-            parts.append(part)
-        lengths = np.array([part.size for part in parts], dtype=np.int64)
-        return accessions, lengths, np.concatenate([*parts, np.zeros(0, np.uint8)])
+        Raises: UserError for text that is not proteins, for a character outside the alphabet under
+            the policy `error`, and as `SplitRule.assign`.
+        """
+        counts = ReadCounts()
+        records = _join([parse_columns(block, counts) for block in blocks])
+        at, kinds = self._look_at(records.residues)
+        ends = np.cumsum(records.lengths)
+        record = np.searchsorted(ends, at, side="right")
+        outside = (kinds & _OUTSIDE) > 0
+        if self.policy == "error" and outside.any():
+            self._refuse(records, int(record[outside][0]))
+        tokens = self.alphabet.encode(records.residues, self.policy)
+        lengths, accessions, families = records.lengths, records.accessions, records.families
+        if self.policy == "skip" and outside.any():
+            lengths = lengths - np.bincount(record[outside], minlength=len(lengths))
+        digests = digest_each(tokens, lengths)
+        names = digest_names(accessions)
+        split = self.rule.assign(names, digests[:, 0], families)
+        kept = lengths > 0
+        parts = [
+            self._part(accessions, lengths, tokens, kept & (split == number))
+            for number in range(len(SPLITS))
+        ]
+        for number, part in enumerate(parts):
+            self._count(part.met, kinds[split[record] == number])
+        all_digests = np.column_stack([digests, names])
+        emptied = int(np.count_nonzero(~kept))
+        return Encoded(parts, all_digests[kept], split[kept], counts, emptied)
+
+    def _look_at(self, residues: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Where characters stand that are told of, and what is told."""
+        kinds = np.frombuffer(residues.translate(self._kinds), dtype=np.uint8)
+        at = np.flatnonzero(kinds != 0)  # of bytes themselves it is slower
+        return at, kinds[at]
+
+    def _refuse(self, records: Columns, record: int) -> None:
+        """Let the alphabet name the first character of a record that is outside it."""
+        begin = int(records.lengths[:record].sum())
+        sequence = records.residues[begin : begin + int(records.lengths[record])]
+        self.alphabet.encode(sequence, where=f"record {records.accessions[record]}")
+
+    def _part(
+        self,
+        accessions: list[str],
+        lengths: NDArray[np.int64],
+        tokens: NDArray[np.uint8],
+        here: NDArray[np.bool_],
+    ) -> Part:
+        rows = np.flatnonzero(here)
+        names = [accessions[i] for i in rows.tolist()]
+        if len(rows) > len(lengths) // 8:
+            part = tokens[np.repeat(here, lengths)]
+        else:
+            ends = np.cumsum(lengths)[rows].tolist()
+            bounds = zip(ends, lengths[rows].tolist(), strict=True)
+            part = np.concatenate([tokens[:0], *(tokens[end - n : end] for end, n in bounds)])
+        by_token = count_tokens(part, len(self.alphabet))
+        written = "".join(f"{name}\n" for name in names).encode()
+        return Part(written, lengths[here], part, by_token, ResidueCounts(residues=part.size))
+
+    def _count(self, met: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
+        met.lower_case += int(np.count_nonzero(kinds & _LOWER))
+        met.rare += int(np.count_nonzero(kinds & _RARE))
+        outside = int(np.count_nonzero(kinds & _OUTSIDE))
+        met.unknown += outside if self.policy == "unknown" else 0
+        met.skipped += outside if self.policy == "skip" else 0
+
+
+def digest_each(tokens: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(N, 2) digests of N sequences that stand in `tokens` one after another."""
+    content, ends = tokens.tobytes(), np.cumsum(lengths).tolist()
+    digests = [
+        blake2b(content[begin:end], digest_size=16).digest()
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
+
+
+def count_tokens(tokens: NDArray[np.uint8], vocabulary_size: int) -> NDArray[np.int64]:
+    """(V,) occurrences of each token, by pairs: half as many to count."""
+    if tokens.size < 2**16:
+        return np.bincount(tokens, minlength=vocabulary_size)
+    even = tokens[: tokens.size // 2 * 2]
+    pairs = np.bincount(even.view("<u2"), minlength=2**16).reshape(256, 256)
+    counts = (pairs.sum(0) + pairs.sum(1))[:vocabulary_size]
+    counts[tokens[even.size :]] += 1
+    return counts
+
+
+def _join(blocks: list[Columns]) -> Columns:
+    stated = [block.families for block in blocks]
+    families: list[tuple[str, ...]] | None = []
+    for each in stated:
+        families = None if each is None or families is None else [*families, *each]
+    return Columns(
+        accessions=[name for block in blocks for name in block.accessions],
+        residues=b"".join([block.residues for block in blocks]),
+        lengths=np.concatenate([block.lengths for block in blocks]),
+        families=families,
+    )
+
+
+def _kinds_of_characters(alphabet: Alphabet) -> bytes:
+    """For each byte, what is told of it."""
+    kinds = bytearray([_OUTSIDE] * 256)
+    for letter in alphabet.letters:
+        kinds[ord(letter)] = _RARE if letter in alphabet.rare else 0
+        lower = letter.lower()
+        if alphabet.ignore_case and lower not in alphabet.letters:
+            kinds[ord(lower)] = kinds[ord(letter)] | _LOWER
+    return bytes(kinds)

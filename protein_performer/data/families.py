@@ -56,9 +56,9 @@ def read_members(
     Raises: UserError for a source of neither kind, a row without the two columns, or a family
         that is no Pfam accession.
     """
-    odd = [family for family in families if not _ACCESSION.fullmatch(family)]
-    if odd or not families:
-        raise UserError(f"families: expected Pfam accessions such as PF00069, got {odd or 'none'}")
+    check_families(families)
+    if not families:
+        raise UserError("families: expected Pfam accessions such as PF00069, got none")
     (name,) = _only_one(expand(source))
     counts = ReadCounts() if counts is None else counts
     chunks = inflated(name, counts)
@@ -67,6 +67,13 @@ def read_members(
     if _FAMILY_COLUMN in first.split(b"\n", 1)[0]:
         return _from_regions(chunks, name, frozenset(family.encode() for family in families))
     return _from_flat(chunks, name, frozenset(families), counts)
+
+
+def check_families(families: Sequence[str]) -> None:
+    """Raise UserError for what is no Pfam accession without version, such as "PF00069"."""
+    odd = [family for family in families if not _ACCESSION.fullmatch(family)]
+    if odd:
+        raise UserError(f"families: expected Pfam accessions such as PF00069, got {odd}")
 
 
 def _only_one(names: list[str]) -> list[str]:

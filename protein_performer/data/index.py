@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.data.encoding import count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
 _TOGETHER = 4096  # proteins whose residues are counted at once
@@ -19,9 +20,9 @@ class SplitCounts(NamedTuple):
 
 
 def write_index(
-    split: StoredSplit, duplicate: NDArray[np.bool_], vocabulary_size: int
+    split: StoredSplit, duplicate: NDArray[np.bool_], stored_tokens: NDArray[np.int64]
 ) -> SplitCounts:
-    """Write `by_length.npy` and `length_counts.npy` of a split, and count its residues.
+    """Write `by_length.npy` and `length_counts.npy` of a split, and count what takes part.
 
     Equal lengths keep the order of the shards. Beside the arrays written, memory is that of one
     shard's offsets.
@@ -29,16 +30,16 @@ def write_index(
     Args:
         split: whose shards are complete.
         duplicate: (stored proteins,) True where one is left out.
-        vocabulary_size: V.
+        stored_tokens: (V,) occurrences of each token in the shards, duplicates included.
     """
     length_counts = np.zeros(1, dtype=np.int64)
-    by_token = np.zeros(vocabulary_size, dtype=np.int64)
+    by_token = stored_tokens.copy()
     for shard in range(split.num_shards):
         keep, lengths = _kept_lengths(split, shard, duplicate)
         here = np.bincount(lengths[keep], minlength=len(length_counts))
         here[: len(length_counts)] += length_counts
         length_counts = here
-        by_token += _count_tokens(split, shard, keep, vocabulary_size)
+        by_token -= _count_tokens(split, shard, ~keep, len(by_token))
     proteins = int(length_counts.sum())
     np.save(split.folder / LENGTH_COUNTS, length_counts)
     _write_by_length(split, duplicate, length_counts)
@@ -76,13 +77,16 @@ def _kept_lengths(
 
 
 def _count_tokens(
-    split: StoredSplit, shard: int, keep: NDArray[np.bool_], vocabulary_size: int
+    split: StoredSplit, shard: int, counted: NDArray[np.bool_], vocabulary_size: int
 ) -> NDArray[np.int64]:
     tokens, offsets = split.shard(shard)
     counts = np.zeros(vocabulary_size, dtype=np.int64)
-    for begin in range(0, len(keep), _TOGETHER):
-        bounds = offsets[begin : begin + _TOGETHER + 1].astype(np.int64)
-        part = tokens[bounds[0] : bounds[-1]]
-        kept = part[np.repeat(keep[begin : begin + _TOGETHER], np.diff(bounds))]
-        counts += np.bincount(kept, minlength=vocabulary_size)
+    rows = np.flatnonzero(counted)
+    for begin in range(0, len(rows), _TOGETHER):
+        bounds = zip(
+            offsets[rows[begin : begin + _TOGETHER]].tolist(),
+            offsets[rows[begin : begin + _TOGETHER] + 1].tolist(),
+            strict=True,
+        )
+        counts += count_tokens(np.concatenate([tokens[a:b] for a, b in bounds]), vocabulary_size)
     return counts

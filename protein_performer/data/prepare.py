@@ -1,32 +1,40 @@
-"""Records -> a prepared folder: read once, encode, split, find copies, sort by length.
+"""Sources -> a prepared folder: read once, encode, split, find copies, sort by length.
 
-The folder appears whole or not at all: everything is written beside it and then renamed.
+The folder appears whole or not at all: it grows beside its place, under a hidden name, and a killed
+preparation goes on from there (see `work`).
 """
 
 import hashlib
 import json
+import logging
 import shutil
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.duplicates import DuplicateFinder, digest_each
-from protein_performer.data.encoding import Encoder, in_larger_blocks
+from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.data.duplicates import Copies
+from protein_performer.data.encoders import encode_all
+from protein_performer.data.encoding import Encoder, bundled
 from protein_performer.data.index import write_index
-from protein_performer.data.records import Columns, ReadCounts
-from protein_performer.data.shards import ShardWriter, StoredSplit
+from protein_performer.data.locking import locked
+from protein_performer.data.place import read_from, up_to
+from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
+from protein_performer.data.records import ReadCounts
+from protein_performer.data.remote import is_address
+from protein_performer.data.shards import StoredSplit
+from protein_performer.data.sources import expand, size
 from protein_performer.data.splits import OOD, SPLITS, SplitRule
+from protein_performer.data.work import DIGESTS, JOURNAL, Work, write_whole
 from protein_performer.errors import UserError
 
-FORMAT = 1  # of the prepared folder; another number, another layout
-MANIFEST = "manifest.json"
 SHARD_PROTEINS = 2**18
+COMMIT_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[int, int, int], None]  # bytes read, of how many (0: not known), records
 
 
 @dataclass(frozen=True)
@@ -38,122 +46,211 @@ class Preparation:
         residue_policy: for characters outside it.
         splits: see there.
         shard_proteins: proteins of a shard.
+        head: only the records that begin within so many bytes of text; None for all.
     """
 
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     splits: SplitRule
     shard_proteins: int = SHARD_PROTEINS
+    head: int | None = None
 
     def definition(self) -> dict[str, Any]:
-        """All of it, in plain types."""
-        return {"format": FORMAT, **asdict(self)}
+        """All of it, in plain types, as JSON gives them back."""
+        definition: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+        return definition
+
+
+def fingerprints(sources: Sequence[str], how: Preparation) -> dict[str, Any]:
+    """What a preparation is made from, in plain types: equal ones give equal folders.
+
+    A file, be it a source or a table of clusters, is known by its name, size and time of change,
+    as for `make`: whoever replaces or touches one gets it prepared anew. An address is known by
+    itself and the size that its server tells.
+    """
+    tables = [] if how.splits.clusters is None else [how.splits.clusters]
+    return {
+        "definition": how.definition(),
+        "sources": [_fingerprint(name) for name in expand(sources)],
+        "tables": [_fingerprint(name) for name in tables],
+    }
+
+
+def _fingerprint(name: str) -> dict[str, Any]:
+    if is_address(name):
+        return {"name": name, "bytes": size(name)}
+    path = Path(name)
+    try:
+        status = path.stat()
+    except FileNotFoundError:  # told by whoever reads it, with what it was expected to hold
+        return {"name": path.name}
+    return {"name": path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def prepare(
-    blocks: Iterable[Columns],
+    sources: Sequence[str],
     folder: Path,
     how: Preparation,
     *,
-    read: ReadCounts,
-    sources: Any = None,
-) -> None:
-    """Write a prepared folder, atomically; where another process was faster, keep its.
+    workers: int = 0,
+    on_progress: OnProgress | None = None,
+    commit_seconds: float = COMMIT_SECONDS,
+) -> dict[str, Any]:
+    """Write a prepared folder, in one step; go on with it where a killed process stopped.
 
     Memory does not grow with the number of records but for a byte a protein in the last step.
 
     Args:
-        blocks: records, in any order; the splits do not depend on it.
-        folder: must not exist; its parent is made.
+        sources: see `sources.expand`; the splits do not depend on the records' order.
+        folder: if it is there and made from the same, nothing is done. Its parent is made.
         how: see there.
-        read: what the reader counted, complete when `blocks` are at their end.
-        sources: whatever identifies them, in plain types, for the manifest.
+        workers: processes that encode, beside this one that reads and writes; 0 does all here.
+            The result is the same, byte for byte.
+        on_progress: told (bytes read of the sources as stored, of how many or 0, records).
+        commit_seconds: at most so much work is lost when the process is killed.
 
-    Raises: UserError for bad records (see `Alphabet.encode`) and if there are none. Then, as after
-        any other exception, nothing is left behind.
+    Returns: the manifest.
+    Raises: UserError for bad records (see `Alphabet.encode`), if there are none, and if `folder` is
+        something else. What was written is thrown away then, unless the sources are at addresses:
+        a broken connection is gone on from.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    names, identity = expand(sources), fingerprints(sources, how)
     try:
-        manifest = _write_all(blocks, partial, how)
-        manifest |= {"sources": sources, "read": asdict(read)}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        partial.chmod(0o755)  # mkdtemp's is for its owner alone
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not (folder / MANIFEST).is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = folder.with_name(f".{folder.name}.lock")
+        with locked(lock):
+            if folder.exists() and (is_prepared(folder) or any(folder.iterdir())):
+                return _same(folder, identity)
+            growing = folder.with_name(f".{folder.name}.partial")
+            if not is_prepared(growing):
+                _prepare(names, growing, how, identity, workers, on_progress, commit_seconds)
+            for leftover in (JOURNAL, DIGESTS):
+                (growing / leftover).unlink(missing_ok=True)
+            growing.rename(folder)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise UserError(
+            f"{folder}: prepared data cannot be written there ({error.strerror}). Set a folder of"
+            " yours (in training: data.cache_dir)."
+        ) from None
+    return read_manifest(folder)
 
 
-def _write_all(blocks: Iterable[Columns], folder: Path, how: Preparation) -> dict[str, Any]:
-    writers = [ShardWriter(folder / name, how.shard_proteins) for name in SPLITS]
-    finder = DuplicateFinder(folder / "digests")
-    encoder = Encoder(how.alphabet, how.residue_policy)
+def _same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of what is there, if that is what is wanted."""
+    manifest = read_manifest(folder)
+    differing = [key for key in identity if manifest[key] != identity[key]]
+    if differing:
+        told = "; ".join(f"{key}: {manifest[key]} there, {identity[key]} now" for key in differing)
+        raise UserError(
+            f"{folder}: there already, but prepared otherwise ({told}). Name another folder, or"
+            " remove it."
+        )
+    return manifest
+
+
+def _prepare(
+    names: list[str],
+    growing: Path,
+    how: Preparation,
+    identity: dict[str, Any],
+    workers: int,
+    on_progress: OnProgress | None,
+    commit_seconds: float,
+) -> None:
+    """Fill the growing folder, its manifest last."""
+    work = Work(
+        growing,
+        identity,
+        vocabulary_size=len(how.alphabet),
+        shard_proteins=how.shard_proteins,
+        commit_seconds=commit_seconds,
+    )
+    if work.goes_on:
+        log.info("going on behind %s records", f"{work.progress.read.records:,}")
     try:
-        for chunk in in_larger_blocks(blocks):
-            _write_chunk(chunk, encoder, how.splits, writers, finder)
+        read = _write_shards(names, work, how, workers, on_progress)
+        write_whole(growing / MANIFEST, {**identity, **_finish(work, how, read)})
+    except UserError:
+        if not any(map(is_address, names)):
+            shutil.rmtree(growing, ignore_errors=True)
+        raise
     finally:
-        for writer in writers:
-            writer.close()
-    _check_not_empty(writers, how.splits)
-    duplicates = finder.duplicates([writer.proteins for writer in writers])
-    splits = {
-        name: _describe(writer, duplicate, how)
-        for name, writer, duplicate in zip(SPLITS, writers, duplicates, strict=True)
-    }
+        work.close()
+
+
+def _write_shards(
+    names: list[str],
+    work: Work,
+    how: Preparation,
+    workers: int,
+    on_progress: OnProgress | None,
+) -> ReadCounts:
+    """Write all records that the journal does not tell of; what was read, from the first on."""
+    reading = ReadCounts()  # files and bytes, as far as the reader is
+    total = sum(size(name) or 0 for name in names) if how.head is None else 0
+    blocks = read_from(names, work.progress.behind, reading)
+    if how.head is not None:
+        blocks = up_to(blocks, how.head)
+    encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
+    for bundle, encoded in encode_all(bundled(blocks, reading), encoder, workers):
+        work.add(encoded, bundle.behind)
+        if on_progress is not None:
+            on_progress(bundle.bytes_read, total, work.progress.read.records)
+    read = ReadCounts()
+    read.add(work.progress.read)
+    read.add(reading)
+    return read
+
+
+def _finish(work: Work, how: Preparation, read: ReadCounts) -> dict[str, Any]:
+    """Find copies, index, and describe."""
+    for writer in work.writers:
+        writer.close()
+    _check_not_empty(work.sizes, how.splits)
+    copies = work.digests.find_copies(work.sizes)
+    splits = {name: _describe(work, number, copies, how) for number, name in enumerate(SPLITS)}
+    met = ResidueCounts()
+    for each in work.progress.met:
+        met.add(each)
     return {
-        "definition": how.definition(),
         "content": _content(splits),
-        "residues": asdict(encoder.counts),
-        "emptied": encoder.emptied,
+        "read": asdict(read),
+        "residues": asdict(met),
+        "emptied": work.progress.emptied,
+        "leaks": copies.leaks,
+        "repeated_accessions": copies.repeated_accessions,
         "splits": splits,
     }
 
 
-def _write_chunk(
-    chunk: Columns,
-    encoder: Encoder,
-    rule: SplitRule,
-    writers: list[ShardWriter],
-    finder: DuplicateFinder,
-) -> None:
-    accessions, lengths, tokens = encoder.encode(chunk)
-    digests = digest_each(tokens, lengths)
-    split = rule.assign(accessions, digests[:, 0])
-    index = np.empty(len(split), dtype=np.int64)
-    for number, writer in enumerate(writers):
-        here = split == number
-        index[here] = writer.proteins + np.arange(np.count_nonzero(here))
-        names = [accessions[i] for i in np.flatnonzero(here)]
-        writer.write(names, lengths[here], tokens[np.repeat(here, lengths)])
-    finder.add(digests, split, index)
-
-
-def _check_not_empty(writers: list[ShardWriter], rule: SplitRule) -> None:
-    if not any(writer.proteins for writer in writers):
+def _check_not_empty(sizes: list[int], rule: SplitRule) -> None:
+    if not any(sizes):
         raise UserError("expected at least one protein to prepare, the sources have none")
-    if rule.ood > 0 and not writers[OOD].proteins:
+    if rule.ood > 0 and not sizes[OOD]:
         raise UserError(
             f"{rule.clusters}: none of the accessions of its held-out clusters is among the"
             " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
         )
+    if rule.families and not sizes[OOD]:
+        raise UserError(
+            f"splits.families: no protein of the sources is of {', '.join(rule.families)}"
+        )
 
 
-def _describe(
-    writer: ShardWriter, duplicate: NDArray[np.bool_], how: Preparation
-) -> dict[str, Any]:
+def _describe(work: Work, number: int, copies: Copies, how: Preparation) -> dict[str, Any]:
     """Index a finished split; its entry in the manifest."""
+    writer = work.writers[number]
     stored = StoredSplit(
         writer.folder, shard_proteins=how.shard_proteins, shards=len(writer.shards), proteins=0
     )
-    counts = write_index(stored, duplicate, len(how.alphabet))
+    counts = write_index(stored, copies.left_out[number], work.progress.by_token[number])
+    within, across = copies.splits[number]
     return {
         "proteins": counts.proteins,
         "residues": counts.residues,
-        "duplicates": int(duplicate.sum()),
+        "duplicates": within + across,
+        "copies_across_splits": across,
+        "met": asdict(work.progress.met[number]),
         "residue_counts": counts.by_token.tolist(),
         "shards": [shard._asdict() for shard in writer.shards],
     }
@@ -163,33 +260,3 @@ def _content(splits: dict[str, Any]) -> str:
     """One digest of all tokens in all splits: equal folders, whatever their sources' names."""
     digests = [shard["sha256"] for split in splits.values() for shard in split["shards"]]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a prepared folder.
-
-    Raises: UserError if the folder is none, or of another format.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        found = manifest["definition"]["format"]
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a prepared folder, it has no {MANIFEST}") from None
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{folder / MANIFEST}: damaged ({error}). Prepare again.") from None
-    if found != FORMAT:
-        raise UserError(
-            f"{folder}: prepared in format {found}, this version reads {FORMAT}. Prepare again."
-        )
-    return manifest
-
-
-def open_split(folder: Path, manifest: dict[str, Any], name: str) -> StoredSplit:
-    """One of `SPLITS` of a prepared folder whose manifest this is."""
-    entry = manifest["splits"][name]
-    return StoredSplit(
-        folder / name,
-        shard_proteins=manifest["definition"]["shard_proteins"],
-        shards=len(entry["shards"]),
-        proteins=entry["proteins"],
-    )

@@ -209,7 +209,7 @@ def test_the_cache_folder_can_be_elsewhere(tmp_path):
 
 def test_a_cache_folder_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"Set data.cache_dir"):
+    with pytest.raises(UserError, match=r"training: data.cache_dir"):
         data_module(tmp_path, cache_dir=tmp_path / "file" / "cache").prepare_data()
 
 

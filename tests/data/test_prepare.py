@@ -7,11 +7,12 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from made_up import sequences, write_clusters, write_fasta
+from made_up import sequences, write_clusters
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.prepare import MANIFEST, Preparation, open_split, prepare, read_manifest
-from protein_performer.data.records import Columns, ReadCounts, Record, read_records
+from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepared import MANIFEST, open_split, read_manifest
+from protein_performer.data.records import Record
 from protein_performer.data.shards import shard_path
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
@@ -24,15 +25,17 @@ def records_of(proteins):
     return [Record(f"P{i}", "", each) for i, each in enumerate(proteins)]
 
 
-def columns_of(record):
-    residues = record.sequence.encode()
-    return Columns([record.accession], residues, np.array([len(residues)]))
-
-
-def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7):
+def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7, **options):
+    """Prepare records by way of a FASTA file beside the folder."""
+    path = folder.with_name(f"{folder.name}.fasta")
+    path.write_text("".join(f">{each.accession}\n{each.sequence}\n" for each in records))
     how = Preparation(PROTEIN, policy, rule, shard_proteins)
-    prepare(map(columns_of, records), folder, how, read=ReadCounts())
-    return read_manifest(folder)
+    return prepare([str(path)], folder, how, **options)
+
+
+def names_in(folder):
+    """What is in a folder beside FASTA files."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".fasta"}
 
 
 def stored(folder, name):
@@ -115,6 +118,7 @@ def test_the_manifest_describes_the_files(tmp_path):
         assert sizes[:-1] == [7] * (len(sizes) - 1)
         assert sum(sizes) == split["proteins"] + split["duplicates"]
     again = prepared(tmp_path / "again", records_of(sequences(100)))
+    again["sources"] = manifest["sources"]  # by name and time
     assert again == manifest
 
 
@@ -134,39 +138,52 @@ def test_odd_characters_follow_the_policy_and_are_counted(
     assert contents == ({"MKTA", "ACD"} if policy == "skip" else {"MKXTA", "XX", "ACD"})
 
 
+def test_odd_characters_are_counted_by_split(tmp_path):
+    proteins = ["MK*TA", "acdX", "MKUO*", "LLLL", *sequences(60)]
+    manifest = prepared(tmp_path / "out", records_of(proteins), policy="unknown")
+    expected = {name: Counter() for name in SPLITS}
+    where = {}
+    for name in SPLITS:
+        split = stored(tmp_path / "out", name)
+        where |= {split.accession(int(index)): name for index in split.by_length()}
+    for number, each in enumerate(proteins):
+        counts = expected[where[f"P{number}"]]
+        counts["residues"] += len(each)
+        counts["lower_case"] += sum(map(str.islower, each))
+        counts["rare"] += sum(each.upper().count(letter) for letter in PROTEIN.rare)
+        counts["unknown"] += each.count("*")
+    met = {name: Counter(split["met"]) for name, split in manifest["splits"].items()}
+    assert met == expected
+    assert Counter(manifest["residues"]) == sum(expected.values(), Counter())
+
+
 def test_under_the_policy_error_the_record_is_named_and_nothing_is_left(tmp_path):
     records = [*records_of(sequences(5_000, longest=9)), Record("Q9", "", "MK*T")]
-    with pytest.raises(UserError, match=r"record Q9: expected residues .*'\*' at position 3"):
-        prepared(tmp_path / "out", records)
-    assert list(tmp_path.iterdir()) == []
+    for workers in (0, 1):
+        with pytest.raises(UserError, match=r"record Q9: expected residues .*'\*' at position 3"):
+            prepared(tmp_path / "out", records, workers=workers)
+        assert names_in(tmp_path) == set()
 
 
-def test_an_interruption_leaves_nothing_behind(tmp_path):
-    def interrupted():
-        yield from records_of(sequences(5_000, longest=9))
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepared(tmp_path / "out", interrupted())
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_whoever_comes_second_keeps_the_first_ones_folder(tmp_path):
-    def slow():
-        prepared(tmp_path / "out", records_of(sequences(20, seed=1)))
-        yield from records_of(sequences(20, seed=2))
-
-    manifest = prepared(tmp_path / "out", slow())
-    assert (
-        manifest["content"]
-        == prepared(tmp_path / "b", records_of(sequences(20, seed=1)))["content"]
-    )
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "b"}
+def test_what_is_there_is_kept_or_refused(tmp_path):
+    manifest = prepared(tmp_path / "out", records_of(sequences(20, seed=1)))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    how = Preparation(PROTEIN, "error", RULE, 7)
+    source = str(tmp_path / "out.fasta")
+    assert prepare([source], tmp_path / "out", how) == manifest
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+    other = Preparation(PROTEIN, "skip", RULE, 7)
+    with pytest.raises(UserError, match="there already, but prepared otherwise .definition"):
+        prepare([source], tmp_path / "out", other)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "file").write_text("")
+    with pytest.raises(UserError, match="not a prepared folder"):
+        prepare([source], tmp_path / "foreign", how)
 
 
 def test_no_records_and_no_held_out_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one protein"):
-        prepared(tmp_path / "out", [])
+        prepared(tmp_path / "out", [Record("A", "", "**")], policy="skip")
     clusters = write_clusters(tmp_path / "clusters.tsv", 100, prefix="OTHER")
     rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(clusters))
     with pytest.raises(UserError, match="Is it their table"):
@@ -194,30 +211,60 @@ def test_a_folder_that_is_none_or_damaged_or_older_is_refused(tmp_path):
         read_manifest(tmp_path / "out")
 
 
-def test_accessions_of_any_kind_are_kept(tmp_path):
-    names = ["a/b", "x" * 300, "tr:same", "tr:same", "Ünï"]
-    path = tmp_path / "odd.fasta"
-    path.write_text("".join(f">{n}\n{s}\n" for n, s in zip(names, sequences(5), strict=True)))
-    prepared(tmp_path / "out", read_records(path))
+def test_accessions_of_any_kind_are_kept_and_repeated_ones_counted(tmp_path):
+    names = ["a/b", "x" * 300, "tr:same", "tr:same", "Ünï", "y" * 16, "y" * 17, "tr:same"]
+    records = [Record(n, "", s) for n, s in zip(names, sequences(8), strict=True)]
+    manifest = prepared(tmp_path / "out", records)
     kept = Counter()
     for name in SPLITS:
         split = stored(tmp_path / "out", name)
         kept.update(split.accession(int(index)) for index in split.by_length())
     assert kept == Counter(names)
+    assert manifest["repeated_accessions"] == 2
+
+
+def test_titin_and_a_header_of_300_characters_are_kept_whole(tmp_path):
+    titin = (sequences(1, longest=400, seed=5)[0] * 35_213)[:35_213]
+    long = "sp|A2ASS6|TITIN_MOUSE " + "x" * 300
+    records = [Record(long, "", titin), *records_of(sequences(30))]
+    manifest = prepared(tmp_path / "out", records)
+    lengths = [s.length_counts() for s in (stored(tmp_path / "out", name) for name in SPLITS)]
+    (name,) = [n for n, counts in zip(SPLITS, lengths, strict=True) if len(counts) == 35_214]
+    split = stored(tmp_path / "out", name)
+    longest = int(split.by_length()[-1])
+    assert split.accession(longest) == "A2ASS6"
+    assert PROTEIN.decode(split.residues(longest)) == titin
+    assert sum(s["proteins"] for s in manifest["splits"].values()) == 31
 
 
 def test_one_protein_alone_can_be_prepared(tmp_path):
-    path = write_fasta(tmp_path / "one.fasta", ["ACDEF"])
-    manifest = prepared(tmp_path / "out", read_records(path))
+    manifest = prepared(tmp_path / "out", records_of(["ACDEF"]))
     assert sum(split["residues"] for split in manifest["splits"].values()) == 5
 
 
 def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch):
-    """Digests go to files only when there are many."""
+    """Digests are dealt out to files only when there are many."""
     records = records_of([*sequences(60, seed=4), *sequences(60, seed=4)])
+    records.append(records[3])
     expected = prepared(tmp_path / "in_memory", records)
-    monkeypatch.setattr("protein_performer.data.encoding._TOGETHER", 16)
-    monkeypatch.setattr("protein_performer.data.duplicates._WRITTEN_TOGETHER", 50)
+    monkeypatch.setattr("protein_performer.data.duplicates._READ_TOGETHER", 50)
     found = prepared(tmp_path / "on_disk", records)
-    assert sum(split["duplicates"] for split in found["splits"].values()) >= 60
+    assert sum(split["duplicates"] for split in found["splits"].values()) >= 61
+    assert found["repeated_accessions"] == 1
+    found["sources"] = expected["sources"]
     assert found == expected
+
+
+def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
+    """By accession, copies may part; then the one of the higher split is kept."""
+    proteins = [f"MKT{each}" for each in sequences(100, seed=3)]
+    records = records_of([each for each in proteins for _ in range(4)])
+    rule = SplitRule(valid=0.2, test=0.2, by="accession")
+    manifest = prepared(tmp_path / "out", records, rule=rule)
+    kept = [each.tobytes() for name in SPLITS for each in stored(tmp_path / "out", name)]
+    assert len(kept) == len(set(kept)) == 100
+    across = {name: split["copies_across_splits"] for name, split in manifest["splits"].items()}
+    assert across["train"] > 100
+    assert across["test"] == 0  # OOD would come before it, but there is none
+    assert manifest["leaks"] == 0
+    assert sum(split["duplicates"] for split in manifest["splits"].values()) == 300

@@ -1,0 +1,85 @@
+"""Where reading stands: between two records of the sources, to be found again later."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from protein_performer.data.blocks import RECORD_ENDS, TextBlock, cut_blocks
+from protein_performer.data.record import ReadCounts
+from protein_performer.data.sources import inflated
+
+
+class Place(NamedTuple):
+    """A place between two records.
+
+    Attributes:
+        source: index of the source that is being read.
+        text: bytes of its text in front of the place, from the first record on.
+        stored: bytes of the sources before it, as they are stored.
+    """
+
+    source: int = 0
+    text: int = 0
+    stored: int = 0
+
+
+class PlacedBlock(NamedTuple):
+    """A block of text, and the place behind it."""
+
+    block: TextBlock
+    behind: Place
+
+
+def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterator[PlacedBlock]:
+    """Blocks of the sources' text from a place on.
+
+    Sources before the place are not opened. Of its own source the text in front of it is inflated
+    and thrown away, since gzip cannot be entered midway: that is some five times as fast as
+    preparing it.
+
+    Args:
+        names: the sources, see `sources.expand`.
+        start: `Place()` for the beginning.
+        counts: where opened files and bytes read are counted, as if all had been read.
+    """
+    counts.files += start.source
+    counts.bytes_read += start.stored
+    place = start
+    for source in range(start.source, len(names)):
+        skipped = place.text
+        place = Place(source, 0, counts.bytes_read)
+        for block in cut_blocks(inflated(names[source], counts), names[source]):
+            place = place._replace(text=place.text + len(block.text))
+            if place.text > skipped:
+                cut = skipped - place.text + len(block.text)
+                yield PlacedBlock(behind_cut(block, cut) if cut > 0 else block, place)
+        place = Place(source + 1)
+
+
+def up_to(blocks: Iterable[PlacedBlock], end: int) -> Iterator[PlacedBlock]:
+    """The records that begin within the first `end` bytes of text, all sources together."""
+    begin = 0
+    for block, behind in blocks:
+        cut = next_record(block, end - begin)
+        begin += len(block.text)
+        if cut == len(block.text):
+            yield PlacedBlock(block, behind)
+            continue
+        if cut:
+            text = behind.text - len(block.text) + cut
+            yield PlacedBlock(block._replace(text=block.text[:cut]), behind._replace(text=text))
+        return
+
+
+def next_record(block: TextBlock, at: int) -> int:
+    """Where in a block the first record begins that does so at `at` or later; its end if none."""
+    if at <= 0:
+        return 0
+    mark, kept = RECORD_ENDS[block.format]
+    found = block.text.find(mark, max(0, at - kept))
+    return len(block.text) if found < 0 else found + kept
+
+
+def behind_cut(block: TextBlock, cut: int) -> TextBlock:
+    """The block without its first bytes, which are whole records."""
+    lines = block.text.count(b"\n", 0, cut)
+    return block._replace(text=block.text[cut:], first_line=block.first_line + lines)
