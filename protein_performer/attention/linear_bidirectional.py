@@ -187,7 +187,8 @@ def _grad_queries(
         else:
             phi_q = heads.phi.activate(u, "phi")
         d_total = heads.scratch("d_total", group, size, dim + 1)
-        d_out = heads.scratch.load("total", grad[:, at], size).mul_(kept.factor[:, at])
+        d_out = heads.scratch("total", group, size, dim)
+        torch.mul(grad[:, at], kept.factor[:, at], out=d_out)
         d_total[..., :dim] = d_out
         d_total[..., dim] = 0
         if renormalize:  # out = sums / normaliser

@@ -106,13 +106,16 @@ def pass_states(
         out: (G, S, E, M), gets the state as each chunk finds it.
         backwards: from the last chunk to the first, as gradients go.
     """
-    chunks = range(out.shape[1])
-    for s in reversed(chunks) if backwards else chunks:
-        out[:, s] = state
+    order = list(range(out.shape[1]))
+    if backwards:
+        order.reverse()
+    found = [out[:, s] for s in order]
+    found[0].copy_(state)
+    for s, here, after in zip(order, found, [*found[1:], state], strict=True):
         if scales is None:
-            state.add_(added[:, s])
+            torch.add(added[:, s], here, out=after)
         else:
-            torch.addcmul(added[:, s], state, scales.decay[:, s], out=state)
+            torch.addcmul(added[:, s], here, scales.decay[:, s], out=after)
     return out
 
 
