@@ -26,19 +26,18 @@ class Scratch:
     def __init__(self, like: Tensor) -> None:
         self._like = like
         self._flat: dict[str, Tensor] = {}
-        self._last: dict[str, Tensor] = {}
+        self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
     def __call__(self, name: str, *shape: int) -> Tensor:
         """A contiguous tensor of that shape, valid until the name is used again."""
-        last = self._last.get(name)
-        if last is not None and last.shape == shape:
-            return last
-        size = math.prod(shape)
-        flat = self._flat.get(name)
-        if flat is None or flat.numel() < size:
-            flat = self._flat[name] = self._like.new_empty(size)
-        last = self._last[name] = flat[:size].view(shape)
-        return last
+        view = self._views.get((name, shape))
+        if view is None:
+            size = math.prod(shape)
+            if name not in self._flat or self._flat[name].numel() < size:
+                self._flat[name] = self._like.new_empty(size)
+                self._views = {key: x for key, x in self._views.items() if key[0] != name}
+            view = self._views[name, shape] = self._flat[name][:size].view(shape)
+        return view
 
     def load(self, name: str, x: Tensor, positions: int, hidden: Tensor | None = None) -> Tensor:
         """(G, T, D) -> (G, positions, D), contiguous; zeros at hidden positions and from T on."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from protein_performer.attention.features import FeatureMap
-from protein_performer.attention.normalizer import row_factor
+from protein_performer.attention.normalizer import inverse
 
 CHUNK = 128
 
@@ -67,7 +67,8 @@ def bidirectional(
         phi_k = features.activation.value(u_k) + features.epsilon
         phi_q = features.activation.value(u_q) + features.epsilon
     sums = phi_q @ (phi_k.mT @ values)
-    return sums[..., :-1] * row_factor(sums[..., -1:], log_scale, features, renormalize)
+    factor = inverse(sums[..., -1:], features) if renormalize else torch.exp2(log_scale)
+    return sums[..., :-1] * factor
 
 
 def causal(
@@ -108,8 +109,8 @@ def causal(
     since = torch.exp2(last[..., :-1, None] - peak)[..., None]
     sums = (inside + phi_q @ states[:, :, :-1].mT * since).flatten(2, 3)[:, :, :length]
     log_scale = peak.flatten(2, 3)[:, :, :length, None] + peak_q
-    out = sums[..., :-1] * row_factor(sums[..., -1:], log_scale, features, renormalize)
-    return out, State(states[:, :, -1], last[..., -1])
+    factor = inverse(sums[..., -1:], features) if renormalize else torch.exp2(log_scale)
+    return sums[..., :-1] * factor, State(states[:, :, -1], last[..., -1])
 
 
 def first_state(q: Tensor, v: Tensor, features: FeatureMap) -> State:

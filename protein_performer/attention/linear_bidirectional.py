@@ -20,7 +20,7 @@ from protein_performer.attention.blocks import (
     hidden_positions,
 )
 from protein_performer.attention.features import FeatureMap
-from protein_performer.attention.normalizer import row_factor
+from protein_performer.attention.normalizer import inverse
 
 BLOCK = 512
 POSITIONS = 2048  # of a block, over the heads of a group
@@ -168,8 +168,9 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
             phi_q = heads.phi.activate(u, "phi")
         total = torch.bmm(phi_q, sums[:, :dim].mT, out=heads.scratch("total", group, size, dim))
         normalizer = torch.bmm(phi_q, sums[:, dim:].mT)
-        factor[:, at] = row_factor(normalizer, log_scale, heads.phi.map, renormalize)
-        torch.mul(total, factor[:, at], out=out[:, at])
+        factors = inverse(normalizer, heads.phi.map) if renormalize else torch.exp2(log_scale)
+        factor[:, at] = factors
+        torch.mul(total, factors, out=out[:, at])
     return Kept(sums, key_peak, factor, peak)
 
 

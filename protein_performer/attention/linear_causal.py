@@ -23,19 +23,16 @@ from protein_performer.attention.linear_causal_chunks import (
     Block,
     Kept,
     Scales,
-    add_product,
-    chunked,
-    count_rows,
     grad_values,
+    log_scale,
     mask_pairs,
     pass_states,
-    product,
     scaled,
     scales_of,
     sum_rows,
 )
 from protein_performer.attention.linear_rows import restore_rows
-from protein_performer.attention.normalizer import row_factor
+from protein_performer.attention.normalizer import inverse
 
 CHUNK = 64
 HEADS = 8
@@ -122,33 +119,35 @@ def _forward(
 ) -> list[Kept]:
     """Writes the outputs (G, L, D) and the factors (G, L, 1) of their sums."""
     kept = []
+    scratch = heads.scratch
     group, _, dim = out.shape
     state = out.new_zeros(group, dim + 1, heads.phi.weight.shape[-2])
     floor = out.new_full((group, 1, 1), torch.finfo(out.dtype).min / 4)
     for at in _blocks(heads):
         block = _load(heads, at)
         scales = _scales(heads, block, floor)
-        values = scaled(block.values, scales and scales.until, "weighted", heads.scratch)
-        shape = (*values.shape[:2], *state.shape[1:])
-        states = state.new_empty(shape) if keep else heads.scratch("states", *shape)
-        added = product(values.mT, block.phi_k, heads.scratch("added", *shape))
+        values = scaled(block.values, scales and scales.until, "weighted", scratch)
+        num_chunks, chunk, _ = values.shape
+        shapes = ((num_chunks, *state.shape[1:]), (num_chunks, chunk, chunk))
+        if keep:
+            states, scores = (state.new_empty(shape) for shape in shapes)
+        else:
+            states, scores = scratch("states", *shapes[0]), scratch("scores", *shapes[1])
+        added = torch.bmm(values.mT, block.phi_k, out=scratch("added", *states.shape))
         pass_states(state, added, scales, states)
+        torch.bmm(block.phi_q, block.phi_k.mT, out=scores)
+        mask_pairs(scores, scales, scratch)
 
-        shape = (*values.shape[:3], _chunk(heads))
-        scores = state.new_empty(shape) if keep else heads.scratch("scores", *shape)
-        product(block.phi_q, block.phi_k.mT, scores)
-        mask_pairs(scores, scales, heads.scratch)
-        sums = sum_rows(block.phi_q, block.values, states, scores, scales, heads.scratch)
-        normalizer = count_rows(block.phi_q, block.values, states, scores, scales)
-        log_scale = torch.zeros_like(normalizer)
+        sums, normalizer = sum_rows(block, states, scores, scales, scratch)
         if scales is not None:
             floor = scales.peak[:, -1:, -1:]
-            log_scale += scales.peak.view_as(normalizer)
-        if block.peak_q is not None:
-            log_scale += block.peak_q
-        factors = row_factor(normalizer, log_scale, heads.phi.map, renormalize)
-        factor[:, at] = factors[:, : at.stop - at.start]
-        torch.mul(sums[:, : at.stop - at.start], factor[:, at], out=out[:, at])
+        if renormalize:
+            factors = inverse(normalizer, heads.phi.map)
+        else:
+            factors = torch.exp2(log_scale(block, scales, normalizer))
+        rows = factors.view(group, -1, 1)[:, : at.stop - at.start]
+        factor[:, at] = rows
+        torch.mul(sums.view(group, -1, dim)[:, : rows.shape[1]], rows, out=out[:, at])
         if keep:
             kept.append(Kept(states, scores, block.peak_q, block.peak_k, scales))
     return kept
@@ -167,44 +166,47 @@ def _backward(
 ) -> None:
     """Writes the gradients of q, k and v, (G, L, D)."""
     scratch = heads.scratch
-    d_state = torch.zeros_like(kept[0].states[:, 0])
+    group, _, dim = out.shape
+    d_state = out.new_zeros(group, *kept[0].states.shape[1:])
     for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
         d_sums = _d_sums(heads, out[:, at], factor[:, at], grad[:, at], renormalize)
-        d_scores = product(d_sums, block.values.mT, scratch("d_scores", *of_block.scores.shape))
+        d_scores = scratch("d_scores", *of_block.scores.shape)
+        torch.bmm(d_sums, block.values.mT, out=d_scores)
         mask_pairs(d_scores, scales, scratch)
         d_since = scaled(d_sums, scales and scales.since, "d_since", scratch)
-        d_added = product(d_since.mT, block.phi_q, scratch("added", *of_block.states.shape))
+        d_added = torch.bmm(d_since.mT, block.phi_q, out=scratch("added", *of_block.states.shape))
         d_states = scratch("d_states", *of_block.states.shape)
         pass_states(d_state, d_added, scales, d_states, backwards=True)
 
-        d_values = grad_values(block.phi_k, d_sums, d_states, of_block.scores, scales, scratch)
+        d_values = grad_values(block, of_block, d_sums, d_states, scratch)
+        dv[:, at] = d_values.view(group, -1, dim)[:, :size]
         hidden = hidden_positions(heads.mask, at)
-        dv[:, at] = d_values[:, :size]
         if hidden is not None:
             dv[:, at].index_fill_(1, hidden, 0)
 
         values = scaled(block.values, scales and scales.until, "weighted", scratch)
-        d_phi = product(values, d_states, scratch("d_phi", *block.phi_k.shape))
-        add_product(d_phi, d_scores.mT, block.phi_q)
+        d_phi = torch.bmm(values, d_states, out=scratch("d_phi", *block.phi_k.shape))
+        d_phi.baddbmm_(d_scores.mT, block.phi_q)
         dk[:, at] = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)[:, :size]
 
-        product(d_since, of_block.states, d_phi)
-        add_product(d_phi, d_scores, block.phi_k)
+        torch.bmm(d_since, of_block.states, out=d_phi)
+        d_phi.baddbmm_(d_scores, block.phi_k)
         dq[:, at] = heads.phi.backward(d_phi, block.phi_q, block.u_q)[:, :size]
 
 
 def _load(heads: Heads, at: slice, kept: Kept | None = None) -> Block:
     """The block, padded with zeros to whole chunks."""
-    size = -(-(at.stop - at.start) // _chunk(heads)) * _chunk(heads)
+    chunk = _chunk(heads)
+    size = -(-(at.stop - at.start) // chunk) * chunk
     hidden = hidden_positions(heads.mask, at)
     query = heads.scratch.load("query", heads.q[:, at], size, hidden)
     key = heads.scratch.load("key", heads.k[:, at], size, hidden)
     values = heads.scratch.load_values(heads.v[:, at], size, hidden)
     u_q, phi_q, peak_q = _features(heads, query, "q", kept and kept.peak_q)
     u_k, phi_k, peak_k = _features(heads, key, "k", kept and kept.peak_k)
-    values, phi_q, phi_k = (chunked(x, _chunk(heads)) for x in (values, phi_q, phi_k))
+    values, phi_q, phi_k = (x.view(-1, chunk, x.shape[-1]) for x in (values, phi_q, phi_k))
     return Block(key, values, u_q, u_k, phi_q, phi_k, peak_q, peak_k)
 
 
@@ -227,19 +229,21 @@ def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:
     weight = heads.phi.log_norm(block.key)
     if block.peak_k is not None:
         weight += block.peak_k[..., 0]
-    weight = chunked(weight, _chunk(heads))
-    return scales_of(weight.masked_fill_(block.values[..., -1] == 0, -torch.inf), floor)
+    hidden = block.values[..., -1] == 0
+    weight = weight.view(len(weight), -1, hidden.shape[-1])
+    return scales_of(weight.masked_fill_(hidden.view_as(weight), -torch.inf), floor)
 
 
 def _d_sums(heads: Heads, out: Tensor, factor: Tensor, grad: Tensor, renormalize: bool) -> Tensor:
-    """(G, S, C, E), the gradients of sums and normalisers."""
+    """(N, C, E), the gradients of sums and normalisers."""
     group, size, dim = out.shape
-    padded = -(-size // _chunk(heads)) * _chunk(heads)
-    d_sums = heads.scratch("d_sums", group, padded, dim + 1)
-    d_sums[:, size:] = 0
+    chunk = _chunk(heads)
+    padded = heads.scratch("d_sums", group, -(-size // chunk) * chunk, dim + 1)
+    padded[:, size:] = 0
+    d_sums = padded[:, :size]
     d_total = torch.mul(grad, factor, out=heads.scratch("total", group, size, dim))
-    d_sums[:, :size, :dim] = d_total
-    d_sums[:, :size, dim] = 0
+    d_sums[..., :dim] = d_total
+    d_sums[..., dim] = 0
     if renormalize:  # out = sums / normaliser
-        d_sums[:, :size, dim] -= d_total.mul_(out).sum(-1)
-    return chunked(d_sums, _chunk(heads))
+        d_sums[..., dim] -= d_total.mul_(out).sum(-1)
+    return padded.view(-1, chunk, dim + 1)
