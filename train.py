@@ -21,7 +21,7 @@ from protein_performer.errors import UserError
 from protein_performer.report import Metrics
 from protein_performer.training.console import quiet_lightning
 from protein_performer.training.module import LanguageModel
-from protein_performer.training.run import finish, resume_from
+from protein_performer.training.run import check_multirun, finish, resume_from
 
 OmegaConf.register_new_resolver("share_of", lambda total, parts: max(1, total // parts))
 
@@ -70,9 +70,10 @@ def _instantiate_each(group: DictConfig) -> list:
 def main(cfg: DictConfig) -> float:
     """The command line: a user's mistake ends in one message, a sweeper gets one number."""
     hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN:
-        cfg.group = Path(hydra_config.sweep.dir).name
     try:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            cfg.group = Path(hydra_config.sweep.dir).name
+            check_multirun(instantiate(cfg.trainer, logger=False))
         return float(train(cfg)["val/perplexity"])
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -79,7 +79,7 @@ class LanguageModel(pl.LightningModule):
         # the global mean number as divisor, two ranks take the step that one would.
         count = torch.tensor(float(targets.numel()), device=self.device)
         loss: Tensor = nll / self.trainer.strategy.reduce(count, reduce_op="mean").clamp_min(1)
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -120,7 +120,8 @@ class LanguageModel(pl.LightningModule):
         for name, value in values.items():
             self.results[section + name] = value
             on_bar = section == "val/" and name == "perplexity"
-            self.log(section + name, float(value), prog_bar=on_bar)
+            # The metrics are of all ranks already; Lightning wants to be told that they agree.
+            self.log(section + name, float(value), prog_bar=on_bar, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule stepped once an optimizer step."""

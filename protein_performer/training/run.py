@@ -15,6 +15,24 @@ from protein_performer.training.throughput import Throughput
 logger = logging.getLogger(__name__)
 
 
+def check_multirun(trainer: pl.Trainer) -> None:
+    """Refuse a Hydra multirun whose ranks Lightning would start itself.
+
+    It starts them by running the command line again, `--multirun` included: each would go through
+    all of the sweep, in a folder of its own, and a sampler might give them different jobs.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None or trainer.world_size == 1:
+        return
+    if not environment.creates_processes_externally:
+        raise UserError(
+            f"--multirun: expected trainer.devices=1, or ranks that are started from outside; got"
+            f" {trainer.world_size} ranks that this process would start. Use `torchrun"
+            f" --nproc_per_node={trainer.num_devices} train.py --multirun ...`, a SLURM launcher,"
+            " or trainer.devices=1. See docs/distributed.md."
+        )
+
+
 def resume_from(ckpt_path: str | None, run_dir: Path) -> Path | None:
     """The checkpoint to continue from, or None.
 

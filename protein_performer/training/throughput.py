@@ -40,12 +40,12 @@ class Throughput(pl.Callback):
     ) -> None:
         self._window.append(_count(batch))
         if trainer.global_step % trainer.log_every_n_steps == 0:
-            self._close_window(pl_module)
+            self._close_window(trainer, pl_module)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.sanity_checking and self._window:
-            self._close_window(pl_module, log=False)
+            self._close_window(trainer, pl_module, log=False)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,11 +54,14 @@ class Throughput(pl.Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._window:
-            self._close_window(pl_module, log=False)
+            self._close_window(trainer, pl_module, log=False)
 
-    def _close_window(self, pl_module: pl.LightningModule, *, log: bool = True) -> None:
-        # One transfer from the device a window, not one a step.
-        residues, tokens, places = torch.stack(self._window).sum(0).tolist()
+    def _close_window(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, log: bool = True
+    ) -> None:
+        # One sum over the ranks and one transfer from the device a window, not one a step.
+        counts = trainer.strategy.reduce(torch.stack(self._window).sum(0), reduce_op="sum")
+        residues, tokens, places = counts.tolist()
         now = time.perf_counter()
         seconds = now - self._window_start
         self.residues += residues
