@@ -133,7 +133,7 @@ def _forward(
             states, scores = (state.new_empty(shape) for shape in shapes)
         else:
             states, scores = scratch("states", *shapes[0]), scratch("scores", *shapes[1])
-        added = torch.bmm(values.mT, block.phi_k, out=scratch("added", *states.shape))
+        added = torch.bmm(values.mT, block.phi_k, out=scratch("wide", *states.shape))
         pass_states(state, added, scales, states)
         torch.bmm(block.phi_q, block.phi_k.mT, out=scores)
         mask_pairs(scores, scales, scratch)
@@ -176,7 +176,7 @@ def _backward(
         torch.bmm(d_sums, block.values.mT, out=d_scores)
         mask_pairs(d_scores, scales, scratch)
         d_since = scaled(d_sums, scales and scales.since, "d_since", scratch)
-        d_added = torch.bmm(d_since.mT, block.phi_q, out=scratch("added", *of_block.states.shape))
+        d_added = torch.bmm(d_since.mT, block.phi_q, out=scratch("wide", *of_block.states.shape))
         d_states = scratch("d_states", *of_block.states.shape)
         pass_states(d_state, d_added, scales, d_states, backwards=True)
 
@@ -187,7 +187,7 @@ def _backward(
             dv[:, at].index_fill_(1, hidden, 0)
 
         values = scaled(block.values, scales and scales.until, "weighted", scratch)
-        d_phi = torch.bmm(values, d_states, out=scratch("d_phi", *block.phi_k.shape))
+        d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
         d_phi.baddbmm_(d_scores.mT, block.phi_q)
         dk[:, at] = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)[:, :size]
 
