@@ -23,7 +23,7 @@ from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.normalizer import inverse
 
 BLOCK = 512
-POSITIONS = 2048  # of a block, over the heads of a group
+FEATURES = 2**19  # of a block, over the heads of a group
 
 
 class Kept(NamedTuple):
@@ -67,7 +67,7 @@ class BidirectionalAttention(torch.autograd.Function):
         """Only q, k and v have gradients; `weight` is that of the features."""
         out = torch.empty_like(v)
         kept: list[Tensor | None] = []
-        size = _group_size(q)
+        size = _group_size(q, features)
         for group, heads in head_groups(q, k, v, key_mask, features, size):
             sums, key_peak = _sum_keys(heads)
             kept += _attend(heads, sums, key_peak, renormalize, out[group])
@@ -82,7 +82,7 @@ class BidirectionalAttention(torch.autograd.Function):
         q, k, v, _, out, *kept = ctx.saved_tensors
         key_mask, features, renormalize = ctx.rest
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        size = _group_size(q)
+        size = _group_size(q, features)
         for group, heads in head_groups(q, k, v, key_mask, features, size):
             of_heads, kept = Kept(*kept[: len(Kept._fields)]), kept[len(Kept._fields) :]
             d_sums = _grad_queries(heads, of_heads, renormalize, out[group], grad[group], dq[group])
@@ -90,8 +90,9 @@ class BidirectionalAttention(torch.autograd.Function):
         return dq, dk, dv, None, None, None, None
 
 
-def _group_size(q: Tensor) -> int:
-    return max(1, POSITIONS // max(1, min(q.shape[2], BLOCK)))
+def _group_size(q: Tensor, features: FeatureMap) -> int:
+    per_head = max(1, min(q.shape[2], BLOCK)) * features.weight.shape[-2]
+    return max(1, FEATURES // per_head)
 
 
 def _blocks(heads: Heads) -> Iterator[slice]:

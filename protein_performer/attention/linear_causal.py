@@ -34,9 +34,9 @@ from protein_performer.attention.linear_causal_chunks import (
 from protein_performer.attention.linear_rows import restore_rows
 from protein_performer.attention.normalizer import inverse
 
-CHUNK = 64
+CHUNKS = (32, 64)  # of D positions, within these: pairs then cost about what the state does
 HEADS = 8
-POSITIONS = 1024  # of a block, over the heads of a group
+FEATURES = 2**18  # of a block, over the heads of a group
 
 
 def attend(
@@ -104,13 +104,15 @@ class CausalAttention(torch.autograd.Function):
 
 
 def _chunk(heads: Heads) -> int:
-    return min(CHUNK, heads.q.shape[1])
+    shortest, longest = CHUNKS
+    return min(max(heads.q.shape[2], shortest), longest, heads.q.shape[1])
 
 
 def _blocks(heads: Heads) -> list[slice]:
     """A whole number of chunks each, but for the last."""
     group, length, _ = heads.q.shape
-    size = _chunk(heads) * max(1, POSITIONS // (_chunk(heads) * group))
+    per_chunk = group * _chunk(heads) * heads.phi.weight.shape[-2]
+    size = _chunk(heads) * max(1, FEATURES // per_chunk)
     return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
 

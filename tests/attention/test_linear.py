@@ -46,14 +46,14 @@ def test_all_at_once_equals_the_dense_formula(name, dtype, chunk, causal, monkey
 
 @CAUSAL
 @pytest.mark.parametrize("name", ["softmax", "relu", "trigonometric"])
-@pytest.mark.parametrize("sizes", [(1, 4, 1), (4, 16, 1), (8, 64, 2), (16, 8, 8)])
+@pytest.mark.parametrize("sizes", [(1, 4, 1), (4, 16, 1), (8, 64, 2), (16, 8, 8)], ids=str)
 def test_blocks_of_any_size_equal_the_dense_formula(name, sizes, causal, monkeypatch):
     chunk, positions, heads = sizes
-    monkeypatch.setattr(linear_causal, "CHUNK", chunk)
-    monkeypatch.setattr(linear_causal, "POSITIONS", positions)
+    monkeypatch.setattr(linear_causal, "CHUNKS", (chunk, chunk))
+    monkeypatch.setattr(linear_causal, "FEATURES", 11 * positions)
     monkeypatch.setattr(linear_causal, "HEADS", heads)
     monkeypatch.setattr(linear_bidirectional, "BLOCK", chunk)
-    monkeypatch.setattr(linear_bidirectional, "POSITIONS", positions)
+    monkeypatch.setattr(linear_bidirectional, "FEATURES", 11 * positions)
     favor = layer(causal, feature_map=name, heads=3).double()
     check(favor, dense(favor), dtype=torch.float64, scale=1.0, heads=3)
 
