@@ -13,11 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.blocks import (
-    Heads,
-    head_groups,
-    hidden_positions,
-)
+from protein_performer.attention.blocks import Heads, head_groups, hidden_positions
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.linear_causal_chunks import (
     Block,
