@@ -20,6 +20,7 @@ VERBS = {
     "embed": "one vector a protein, or one a residue, into an HDF5 file",
     "evaluate": "accuracy and perplexity of a checkpoint on proteins of yours",
     "families": "which proteins belong to some Pfam families, to hold them out",
+    "prepare": "FASTA or flat files into token shards; goes on after a kill",
 }
 
 

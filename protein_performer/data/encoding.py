@@ -185,7 +185,7 @@ def count_tokens(tokens: NDArray[np.uint8], vocabulary_size: int) -> NDArray[np.
         return np.bincount(tokens, minlength=vocabulary_size)
     even = tokens[: tokens.size // 2 * 2]
     pairs = np.bincount(even.view("<u2"), minlength=2**16).reshape(256, 256)
-    counts = (pairs.sum(0) + pairs.sum(1))[:vocabulary_size]
+    counts: NDArray[np.int64] = (pairs.sum(0) + pairs.sum(1))[:vocabulary_size]
     counts[tokens[even.size :]] += 1
     return counts
 

@@ -173,7 +173,7 @@ def test_what_is_there_is_kept_or_refused(tmp_path):
     assert prepare([source], tmp_path / "out", how) == manifest
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
     other = Preparation(PROTEIN, "skip", RULE, 7)
-    with pytest.raises(UserError, match="there already, but prepared otherwise .definition"):
+    with pytest.raises(UserError, match=r"there already, but prepared otherwise .definition"):
         prepare([source], tmp_path / "out", other)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "file").write_text("")

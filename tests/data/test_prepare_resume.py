@@ -89,7 +89,7 @@ def test_stopped_after_every_bundle_it_goes_on_to_the_same_bytes(
     """Also with other sizes of bundles each time."""
     folder, sources, expected = whole
     out, sizes = folder / "stopped", random.Random(0)
-    for attempt in range(200):
+    for attempt in range(200):  # noqa: B007
         monkeypatch.setattr("protein_performer.data.encoding._BUNDLE", sizes.randint(1, 9_000))
         told = []
 
