@@ -30,7 +30,7 @@ from protein_performer.attention.linear_causal_chunks import (
 from protein_performer.attention.linear_rows import restore_rows
 from protein_performer.attention.normalizer import inverse
 
-CHUNKS = (32, 64)  # of D positions, within these: pairs then cost about what the state does
+CHUNKS = (32, 64)  # shortest and longest
 HEADS = 8
 FEATURES = 2**18  # of a block, over the heads of a group
 
@@ -99,9 +99,14 @@ class CausalAttention(torch.autograd.Function):
         return dq, dk, dv, None, None, None, None, None
 
 
-def _chunk(heads: Heads) -> int:
+def chunk_length(length: int, head_dim: int) -> int:
+    """C: about D positions, so that the pairs of a chunk cost what its state does."""
     shortest, longest = CHUNKS
-    return min(max(heads.q.shape[2], shortest), longest, heads.q.shape[1])
+    return min(max(head_dim, shortest), longest, length)
+
+
+def _chunk(heads: Heads) -> int:
+    return chunk_length(*heads.q.shape[1:])
 
 
 def _blocks(heads: Heads) -> list[slice]:

@@ -42,7 +42,7 @@ def favor_operations(
         forward, backward = m * (2 * d + 2 * e), m * (5 * d + 3 * e)
         positions = length
     else:
-        c = min(linear_causal.CHUNK, length)
+        c = linear_causal.chunk_length(length, head_dim)
         positions = -(-length // c) * c
         forward = m * (2 * d + 2 * e + c) + c * d
         backward = m * (5 * d + 3 * e + 2 * c) + c * (e + d)
