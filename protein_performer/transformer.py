@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from protein_performer.attention.protocol import LayerSpec, MakeAttention, Redraws, SharesParameters
+from protein_performer.convolution import ShortConvolution
 from protein_performer.errors import UserError
 from protein_performer.positions import (
     Positions,
@@ -84,11 +85,15 @@ class Block(nn.Module):
         width: int,
         hidden_width: int,
         dropout: float,
+        convolution: int | None,
         spec: LayerSpec,
         make_attention: MakeAttention,
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
+        self.convolution = (
+            None if convolution is None else ShortConvolution(width, convolution, spec.causal)
+        )
         self.attention = AttentionLayer(width, spec, make_attention)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = FeedForward(width, hidden_width, dropout)
@@ -101,7 +106,10 @@ class Block(nn.Module):
 
     def attend(self, x: Tensor, mask: Tensor | None, rotation: Rotation | None) -> Tensor:
         """What attention adds to the residual stream."""
-        added: Tensor = self.dropout(self.attention(self.attention_norm(x), mask, rotation))
+        normed = self.attention_norm(x)
+        if self.convolution is not None:
+            normed = self.convolution(normed, mask)
+        added: Tensor = self.dropout(self.attention(normed, mask, rotation))
         return added
 
     def feed_forward(self, x: Tensor) -> Tensor:
@@ -123,6 +131,8 @@ class ProteinTransformer(nn.Module):
         max_length: of the table of learned positions, in tokens; refused with any other kind.
         residual: plain, or reversible (two streams: `reversible.reversible`), which computes each
             block once more in the backward pass to keep the activations of one only.
+        convolution: width of a short convolution in front of each attention; None for none, as in
+            the paper.
         dropout: after the embedding, inside the MLP and before each residual sum. There is no
             dropout of attention weights: linear attention has no weights to drop, and mechanisms
             are compared on the same trunk.
@@ -142,6 +152,7 @@ class ProteinTransformer(nn.Module):
         positions: Positions = "rotary",
         max_length: int | None = None,
         residual: Residual = "plain",
+        convolution: int | None = None,
         dropout: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -165,6 +176,7 @@ class ProteinTransformer(nn.Module):
                 d_model,
                 d_ff,
                 dropout,
+                convolution,
                 LayerSpec(num_heads, head_dim, causal, layer=layer, seed=seed),
                 attention,
             )

@@ -14,7 +14,16 @@ PACKAGE = ROOT / "protein_performer"
 
 LAYERS = [
     ["errors", "alphabet", "batch"],
-    ["attention.*", "data.*", "metrics", "baselines", "positions", "plots", "report"],
+    [
+        "attention.*",
+        "data.*",
+        "metrics",
+        "baselines",
+        "positions",
+        "convolution",
+        "plots",
+        "report",
+    ],
     ["transformer", "reversible"],
     ["build"],
     ["checkpoint"],

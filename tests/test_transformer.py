@@ -24,6 +24,9 @@ def make_model(
     return model.to(dtype).eval()
 
 
+PLAIN_AND_CONVOLVED = pytest.mark.parametrize("convolution", [None, 5])
+
+
 def random_tokens(batch, length, seed=1):
     return torch.randint(4, V, (batch, length), generator=torch.Generator().manual_seed(seed))
 
@@ -33,8 +36,9 @@ KINDS = {"rotary": {}, "learned": {"max_length": 64}, "sinusoidal": {}, "none": 
 
 @pytest.mark.parametrize("positions", KINDS)
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_on_either_side_moves_no_logit(positions, side):
-    model = make_model(positions=positions, **KINDS[positions])
+@PLAIN_AND_CONVOLVED
+def test_padding_on_either_side_moves_no_logit(positions, side, convolution):
+    model = make_model(positions=positions, convolution=convolution, **KINDS[positions])
     tokens = random_tokens(2, 9)
     mask = torch.ones(2, 9, dtype=torch.bool)
     pads, dark = torch.zeros(2, 5, dtype=torch.long), torch.zeros(2, 5, dtype=torch.bool)
@@ -58,8 +62,9 @@ def test_order_is_invisible_without_positions():
     assert_close(model(tokens.flip(1)).flip(1), model(tokens), rtol=1e-12, atol=1e-12)
 
 
-def test_causal_logits_do_not_see_the_future():
-    model = make_model(causal=True)
+@PLAIN_AND_CONVOLVED
+def test_causal_logits_do_not_see_the_future(convolution):
+    model = make_model(causal=True, convolution=convolution)
     tokens = random_tokens(1, 9)
     changed = tokens.clone()
     changed[0, 6] = (changed[0, 6] - 4 + 1) % (V - 4) + 4
@@ -134,6 +139,8 @@ def test_logits_are_the_head_over_the_hidden_states():
         ({"num_heads": 32}, "must be even"),
         ({"positions": "learned"}, "max_length"),
         ({"max_length": 10}, "max_length"),
+        ({"convolution": 4}, r"model\.convolution"),
+        ({"convolution": 1}, r"model\.convolution"),
         ({"positions": "alibi"}, "expected rotary"),
     ],
 )

@@ -32,7 +32,8 @@ class Favor(nn.Module):
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
     Features, sums and normalisers are float32 (float64 for float64 inputs), whatever autocast or
-    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again.
+    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again. Compiled,
+    on a GPU and in `step`, causal rows may be zero at extreme norms (`linear_batched.causal`).
 
     Args:
         spec: where the layer stands.

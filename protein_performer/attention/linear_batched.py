@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from protein_performer.attention.features import FeatureMap
-from protein_performer.attention.normalizer import inverse
+from protein_performer.attention.normalizer import HEADROOM, divisor
 
 CHUNK = 128
 
@@ -67,8 +67,7 @@ def bidirectional(
         phi_k = features.activation.value(u_k) + features.epsilon
         phi_q = features.activation.value(u_q) + features.epsilon
     sums = phi_q @ (phi_k.mT @ values)
-    factor = inverse(sums[..., -1:], features) if renormalize else torch.exp2(log_scale)
-    return sums[..., :-1] * factor
+    return _outputs(sums, log_scale, features, renormalize)
 
 
 def causal(
@@ -84,7 +83,9 @@ def causal(
 
     Args and the first of the results: as in `bidirectional`.
 
-    Returns: (B, H, L, D), and the state after the last position.
+    Returns: (B, H, L, D), and the state after the last position. A row is zero where the product
+    of features underflows for every key, as from a norm of q and k of about 100 on it may;
+    `linear_causal` restores such rows, which would make a GPU wait for the host.
     """
     length = q.shape[-2]
     chunk = min(CHUNK, length)
@@ -109,8 +110,8 @@ def causal(
     since = torch.exp2(last[..., :-1, None] - peak)[..., None]
     sums = (inside + phi_q @ states[:, :, :-1].mT * since).flatten(2, 3)[:, :, :length]
     log_scale = peak.flatten(2, 3)[:, :, :length, None] + peak_q
-    factor = inverse(sums[..., -1:], features) if renormalize else torch.exp2(log_scale)
-    return sums[..., :-1] * factor, State(states[:, :, -1], last[..., -1])
+    out = _outputs(sums, log_scale, features, renormalize)
+    return out, State(states[:, :, -1], last[..., -1])
 
 
 def first_state(q: Tensor, v: Tensor, features: FeatureMap) -> State:
@@ -118,6 +119,12 @@ def first_state(q: Tensor, v: Tensor, features: FeatureMap) -> State:
     batch, heads = q.shape[:2]
     sums = q.new_zeros(batch, heads, v.shape[-1] + 1, features.weight.shape[-2])
     return State(sums, q.new_full((batch, heads), torch.finfo(q.dtype).min / 4))
+
+
+def _outputs(sums: Tensor, log_scale: Tensor, features: FeatureMap, renormalize: bool) -> Tensor:
+    """(B, H, L, E) -> (B, H, L, D)."""
+    values, normalizer = sums[..., :-1], sums[..., -1:]
+    return values / divisor(normalizer, features) if renormalize else values * log_scale.exp2()
 
 
 def _scan(states: Tensor, last: Tensor) -> Tensor:
@@ -153,11 +160,11 @@ def _project(x: Tensor, features: FeatureMap) -> Tensor:
 
 
 def _unit_features(x: Tensor, features: FeatureMap) -> tuple[Tensor, Tensor]:
-    """Features (B, H, L, M) and the exponent (B, H, L, 1) taken out of each row."""
+    """Features (B, H, L, M), of at most 2^HEADROOM, and the exponent taken out (B, H, L, 1)."""
     u = _project(x, features)
     if features.activation is not None:
         return features.activation.value(u) + features.epsilon, u.new_zeros(*u.shape[:-1], 1)
-    peak = u.detach().amax(-1, keepdim=True)
+    peak = u.detach().amax(-1, keepdim=True) - HEADROOM
     return torch.exp2(u - peak), peak
 
 

@@ -20,7 +20,7 @@ from protein_performer.attention.blocks import (
     hidden_positions,
 )
 from protein_performer.attention.features import FeatureMap
-from protein_performer.attention.normalizer import inverse
+from protein_performer.attention.normalizer import divisor
 
 BLOCK = 512
 FEATURES = 2**19  # of a block, over the heads of a group
@@ -169,7 +169,9 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
             phi_q = heads.phi.activate(u, "phi")
         total = torch.bmm(phi_q, sums[:, :dim].mT, out=heads.scratch("total", group, size, dim))
         normalizer = torch.bmm(phi_q, sums[:, dim:].mT)
-        factors = inverse(normalizer, heads.phi.map) if renormalize else torch.exp2(log_scale)
+        factors = (
+            divisor(normalizer, heads.phi.map).reciprocal() if renormalize else log_scale.exp2()
+        )
         factor[:, at] = factors
         torch.mul(total, factors, out=out[:, at])
     return Kept(sums, key_peak, factor, peak)

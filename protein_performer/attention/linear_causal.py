@@ -28,7 +28,7 @@ from protein_performer.attention.linear_causal_chunks import (
     sum_rows,
 )
 from protein_performer.attention.linear_rows import restore_rows
-from protein_performer.attention.normalizer import inverse
+from protein_performer.attention.normalizer import HEADROOM, divisor
 
 CHUNKS = (32, 64)  # shortest and longest
 HEADS = 8
@@ -145,7 +145,7 @@ def _forward(
         if scales is not None:
             floor = scales.peak[:, -1:, -1:]
         if renormalize:
-            factors = inverse(normalizer, heads.phi.map)
+            factors = divisor(normalizer, heads.phi.map).reciprocal()
         else:
             factors = torch.exp2(log_scale(block, scales, normalizer))
         rows = factors.view(group, -1, 1)[:, : at.stop - at.start]
@@ -221,7 +221,7 @@ def _features(
     if not heads.phi.exponential:
         return u, heads.phi.activate(u, "phi_" + name), None
     if peak is None:
-        peak = u.amax(-1, keepdim=True)
+        peak = u.amax(-1, keepdim=True) - HEADROOM
     return u, u.sub_(peak).exp2_(), peak
 
 

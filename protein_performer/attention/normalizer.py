@@ -6,18 +6,19 @@ from torch import Tensor
 from protein_performer.attention.features import FeatureMap
 
 GUARD = 1e-6
+HEADROOM = 16  # log2 of how far above 1 causal features are kept: each bit saves some row from zero
 
 
-def inverse(normalizer: Tensor, features: FeatureMap) -> Tensor:
-    """What turns a row of sums into a mean: 1 / normaliser.
+def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
+    """What a row of sums is divided by: its normaliser, made safe.
 
-    Zero where the normaliser vanishes: in a row without tokens, or in one where every term has
-    underflowed (`linear_rows`). Kernels of either sign may have a vanishing normaliser for other
-    rows too; they get the authors' guard, R + 2 GUARD where |R| <= GUARD (Choromanski et al. 2021,
-    appendix A.3), and may diverge.
+    Infinite, so that outputs and gradients are zero, where the normaliser vanishes: in a row
+    without tokens, or in one where every term has underflowed (`linear_rows`). Kernels of either
+    sign may have a vanishing normaliser for other rows too; they get the authors' guard,
+    R + 2 GUARD where |R| <= GUARD (Choromanski et al. 2021, appendix A.3), and may diverge.
     """
     if features.activation is not None and not features.activation.positive:
-        return 1 / (normalizer + 2 * GUARD * (normalizer.abs() <= GUARD))
-    # Nearer to the smallest number, terms that underflow would show, and 1 / normalizer overflow.
+        return normalizer + 2 * GUARD * (normalizer.abs() <= GUARD)
+    # Nearer to the smallest number, terms that underflow would show in the sum.
     visible = normalizer >= torch.finfo(normalizer.dtype).tiny ** 0.75
-    return torch.where(visible, 1 / torch.where(visible, normalizer, 1.0), 0.0)
+    return torch.where(visible, normalizer, torch.inf)

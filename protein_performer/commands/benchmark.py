@@ -1,6 +1,6 @@
 """Measure what this package and its peers take, on your machine.
 
-  protein-performer benchmark attention --peers --json attention.json --plot attention.png
+protein-performer benchmark attention --peers --json attention.json --plot attention.png
 """
 
 import argparse
