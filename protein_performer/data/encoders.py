@@ -60,8 +60,8 @@ def _deal_out(bundles: Iterable[Bundle], team: list["_Worker"]) -> Iterator[Fini
             yield Finished(waiting.popleft(), result)
         waiting.append(bundle._replace(blocks=[]))
         turn += 1
-    for turn in range(turn - len(waiting), turn):
-        yield Finished(waiting.popleft(), team[turn % len(team)].receive())
+    for late in range(turn - len(waiting), turn):
+        yield Finished(waiting.popleft(), team[late % len(team)].receive())
     if failure is not None:
         raise failure
 

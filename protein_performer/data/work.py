@@ -1,8 +1,8 @@
 """The folder in which a preparation grows, and the journal by which it goes on after a break.
 
 The journal says how far the files are valid: it is written after they are on the disk, and in one
-step. Whoever opens the folder again cuts the files back to it and goes on behind that place; so what
-comes out is the same, byte for byte, as without a break.
+step. Whoever opens the folder again cuts the files back to it and goes on behind that place; so
+what comes out is the same, byte for byte, as without a break.
 """
 
 import json
