@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from protein_performer.attention.features import FeatureMap
-from protein_performer.attention.normalizer import HEADROOM, divisor
+from protein_performer.attention.normalizer import divisor
 
 CHUNK = 128
 
@@ -160,11 +160,11 @@ def _project(x: Tensor, features: FeatureMap) -> Tensor:
 
 
 def _unit_features(x: Tensor, features: FeatureMap) -> tuple[Tensor, Tensor]:
-    """Features (B, H, L, M), of at most 2^HEADROOM, and the exponent taken out (B, H, L, 1)."""
+    """Features (B, H, L, M) and the exponent (B, H, L, 1) taken out of each row."""
     u = _project(x, features)
     if features.activation is not None:
         return features.activation.value(u) + features.epsilon, u.new_zeros(*u.shape[:-1], 1)
-    peak = u.detach().amax(-1, keepdim=True) - HEADROOM
+    peak = u.detach().amax(-1, keepdim=True)
     return torch.exp2(u - peak), peak
 
 

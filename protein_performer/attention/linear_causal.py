@@ -28,7 +28,7 @@ from protein_performer.attention.linear_causal_chunks import (
     sum_rows,
 )
 from protein_performer.attention.linear_rows import restore_rows
-from protein_performer.attention.normalizer import HEADROOM, divisor
+from protein_performer.attention.normalizer import divisor
 
 CHUNKS = (32, 64)  # shortest and longest
 HEADS = 8
@@ -221,7 +221,7 @@ def _features(
     if not heads.phi.exponential:
         return u, heads.phi.activate(u, "phi_" + name), None
     if peak is None:
-        peak = u.amax(-1, keepdim=True) - HEADROOM
+        peak = u.amax(-1, keepdim=True)
     return u, u.sub_(peak).exp2_(), peak
 
 

@@ -6,7 +6,6 @@ from torch import Tensor
 from protein_performer.attention.features import FeatureMap
 
 GUARD = 1e-6
-HEADROOM = 16  # log2 of how far above 1 causal features are kept: each bit saves some row from zero
 
 
 def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
@@ -19,6 +18,6 @@ def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
     """
     if features.activation is not None and not features.activation.positive:
         return normalizer + 2 * GUARD * (normalizer.abs() <= GUARD)
-    # Nearer to the smallest number, terms that underflow would show in the sum.
+    # Nearer to the smallest number, terms that underflow would show, and gradients overflow.
     visible = normalizer >= torch.finfo(normalizer.dtype).tiny ** 0.75
     return torch.where(visible, normalizer, torch.inf)

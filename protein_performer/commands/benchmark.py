@@ -1,6 +1,8 @@
 """Measure what this package and its peers take, on your machine.
 
-protein-performer benchmark attention --peers --json attention.json --plot attention.png
+Contestants take turns, so that a neighbour's load meets all alike; see docs/benchmark.md.
+
+  protein-performer benchmark attention --peers --json attention.json --plot attention.png
 """
 
 import argparse
