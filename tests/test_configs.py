@@ -116,8 +116,7 @@ def test_every_schedule_is_a_finite_factor_of_the_step(name):
 )
 def test_every_other_config_composes(group):
     for name in names(group):
-        prefix = "+" if group == "experiment" else ""
-        assert compose_config(f"{prefix}{group}={name}")
+        assert compose_config(f"{group}={name}")
 
 
 def test_the_names_that_others_build_on():

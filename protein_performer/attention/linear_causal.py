@@ -101,8 +101,7 @@ class CausalAttention(torch.autograd.Function):
 
 def chunk_length(length: int, head_dim: int) -> int:
     """C: about D positions, so that the pairs of a chunk cost what its state does."""
-    shortest, longest = CHUNKS
-    return min(max(head_dim, shortest), longest, length)
+    return min(max(head_dim, CHUNKS[0]), CHUNKS[1], length)
 
 
 def _chunk(heads: Heads) -> int:

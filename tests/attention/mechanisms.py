@@ -24,7 +24,8 @@ CAUSAL_OPTIONS = {"performer_favor_plus_plus": {"spread": 2 * DIM**0.5}}
 
 
 def build(name, causal, dtype=torch.float32, seed=0):
-    options = yaml.safe_load((MODELS / f"{name}.yaml").read_text())["attention"]
+    text = (MODELS / f"{name}.yaml").read_text().replace("${model.num_features}", "256")
+    options = yaml.safe_load(text)["attention"]
     if causal:
         options |= CAUSAL_OPTIONS.get(name, {})
     module, _, target = options.pop("_target_").rpartition(".")
