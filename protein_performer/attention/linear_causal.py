@@ -120,8 +120,7 @@ def _forward(
     heads: Heads, out: Tensor, factor: Tensor, renormalize: bool, keep: bool
 ) -> list[Kept]:
     """Writes the outputs (G, L, D) and the factors (G, L, 1) of their sums."""
-    kept = []
-    scratch = heads.scratch
+    kept, scratch = [], heads.scratch
     group, _, dim = out.shape
     state = out.new_zeros(group, dim + 1, heads.phi.weight.shape[-2])
     floor = out.new_full((group, 1, 1), torch.finfo(out.dtype).min / 4)

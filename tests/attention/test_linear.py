@@ -77,6 +77,21 @@ def test_schedules_agree_over_many_blocks(name, causal):
 
 
 @CAUSAL
+@pytest.mark.parametrize("norm", [30.0, 100.0, 300.0, 1e3])
+def test_all_at_once_stays_finite_at_extremes(norm, causal):
+    """Causal rows may be zero there; nothing may be infinite or NaN, gradients least of all."""
+    favor = layer(causal, feature_map="softmax")
+    q, k, v = torch.randn(3, 2, 2, 150, 8, generator=torch.Generator().manual_seed(0))
+    q, k = (norm * x / x.norm(dim=-1, keepdim=True) for x in (q, k))
+    q[1, :, ::2], k[1, :, 75:] = 0, 0
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = all_at_once(favor)(*leaves, key_mask=None)
+    assert out.isfinite().all()
+    assert out[1].abs().max() > 0
+    assert all(x.isfinite().all() for x in torch.autograd.grad(out.sin().sum(), leaves))
+
+
+@CAUSAL
 def test_memory_layout_does_not_matter(causal):
     """The trunk's (B, L, H, D) order, and a batch, come out the same and in that order."""
     favor = layer(causal, feature_map="softmax", heads=3)
