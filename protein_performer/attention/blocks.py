@@ -4,11 +4,12 @@ Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, G he
 T positions of a block.
 
 A fresh allocation costs a CPU more than a pass over a buffer that is in its cache, so the large
-temporaries of the inner loops live in a `Scratch`. A small product costs as much to call as to
-compute, so heads and chunks are worked on together.
+temporaries of the inner loops live in a `Scratch`, which the next call gets again. A small product
+costs as much to call as to compute, so heads and chunks are worked on together.
 """
 
 import math
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ from torch import Tensor
 from protein_performer.attention.features import FeatureMap
 
 Group = tuple[int, slice]  # an index into (B, H, ...) tensors that gives (G, ...) views
+
+
+KEPT = 2**23  # elements that a thread's scratch may hold between calls
 
 
 class Scratch:
@@ -39,6 +43,23 @@ class Scratch:
             view = self._views[name, shape] = self._flat[name][:size].view(shape)
         return view
 
+    @classmethod
+    def borrow(cls, like: Tensor) -> "Scratch":
+        """The one that this thread's last call gave back, or a new one."""
+        new = cls(like.new_empty(0))
+        return _idle.scratches.pop(new._kind, new)
+
+    def give_back(self) -> None:
+        """Leave it to the thread's next call, unless it grew beyond what most calls need."""
+        size = sum(flat.numel() for flat in self._flat.values())
+        if type(self._like) is Tensor and size <= KEPT:  # not what a tracer made
+            _idle.scratches[self._kind] = self
+
+    @property
+    def _kind(self) -> tuple[torch.dtype, bool]:
+        """Tensors of inference mode cannot be written to outside it."""
+        return self._like.dtype, self._like.is_inference()
+
     def load(self, name: str, x: Tensor, positions: int, hidden: Tensor | None = None) -> Tensor:
         """(G, T, D) -> (G, positions, D), contiguous; zeros at hidden positions and from T on."""
         group, length, dim = x.shape
@@ -53,6 +74,14 @@ class Scratch:
         block[:, :length, :dim] = v
         block[:, :, dim] = 1
         return _zero(block, length, hidden)
+
+
+class _Idle(threading.local):
+    def __init__(self) -> None:
+        self.scratches: dict[tuple[torch.dtype, bool], Scratch] = {}
+
+
+_idle = _Idle()
 
 
 def hidden_positions(mask: Tensor | None, at: slice) -> Tensor | None:
@@ -159,10 +188,11 @@ def head_groups(
     q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, features: FeatureMap, size: int
 ) -> Iterator[tuple[Group, Heads]]:
     """Groups of at most `size` heads, with their part of q, k and v (B, H, L, D)."""
-    scratch = Scratch(q)
+    scratch = Scratch.borrow(q)
     for row in range(q.shape[0]):
         mask = None if key_mask is None else key_mask[row]
         for first in range(0, q.shape[1], size):
             group = row, slice(first, min(first + size, q.shape[1]))
             phi = BlockFeatures(features, group, scratch)
             yield group, Heads(q[group], k[group], v[group], mask, phi, scratch)
+    scratch.give_back()

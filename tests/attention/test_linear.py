@@ -154,6 +154,33 @@ def test_scratch_hands_out_what_it_holds():
     assert scratch("a", 2, 3).data_ptr() != first.data_ptr()
 
 
+def test_scratch_serves_the_next_call_of_its_kind():
+    like = torch.zeros(1)
+    first = blocks.Scratch.borrow(like)
+    assert blocks.Scratch.borrow(like) is not first  # it is in use
+    first("a", 5)
+    first.give_back()
+    assert blocks.Scratch.borrow(like.double()) is not first
+    with torch.inference_mode():
+        assert blocks.Scratch.borrow(torch.zeros(1)) is not first
+    assert blocks.Scratch.borrow(like) is first
+    first("b", blocks.KEPT)
+    first.give_back()
+    assert blocks.Scratch.borrow(like) is not first  # too large to keep
+
+
+@CAUSAL
+def test_training_goes_on_after_inference_mode(causal):
+    favor = layer(causal, feature_map="softmax")
+    q, k, v = torch.randn(3, 1, 2, 20, 8)
+    with torch.inference_mode():
+        evaluated = favor(q, k, v, key_mask=None).clone()
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    out = favor(*leaves, key_mask=None)
+    out.sum().backward()
+    assert torch.equal(out.detach(), evaluated)
+
+
 def test_optimal_features_at_once_equal_blocks():
     favor = layer(False, feature_map="favor++")
     q, k, v = torch.randn(3, 1, 2, 20, 8, generator=torch.Generator().manual_seed(0))
