@@ -46,3 +46,8 @@ class ProgressBar(RichProgressBar):
             for name, (title, form) in shown.items()
             if name in metrics
         }
+
+    @override
+    def _get_train_description(self, current_epoch: int) -> str:
+        # Lightning's own counts towards max_epochs, which is -1 where steps or minutes end a run.
+        return f"epoch {current_epoch + 1}".ljust(len(self.validation_description))
