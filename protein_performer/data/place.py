@@ -1,9 +1,9 @@
 """Where reading stands: between two records of the sources, to be found again later."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from protein_performer.data.blocks import RECORD_ENDS, TextBlock, cut_blocks
+from protein_performer.data.blocks import TextBlock, cut_blocks
 from protein_performer.data.record import ReadCounts
 from protein_performer.data.sources import inflated
 
@@ -53,30 +53,6 @@ def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterato
                 cut = skipped - place.text + len(block.text)
                 yield PlacedBlock(behind_cut(block, cut) if cut > 0 else block, place)
         place = Place(source + 1)
-
-
-def up_to(blocks: Iterable[PlacedBlock], end: int) -> Iterator[PlacedBlock]:
-    """The records that begin within the first `end` bytes of text, all sources together."""
-    begin = 0
-    for block, behind in blocks:
-        cut = next_record(block, end - begin)
-        begin += len(block.text)
-        if cut == len(block.text):
-            yield PlacedBlock(block, behind)
-            continue
-        if cut:
-            text = behind.text - len(block.text) + cut
-            yield PlacedBlock(block._replace(text=block.text[:cut]), behind._replace(text=text))
-        return
-
-
-def next_record(block: TextBlock, at: int) -> int:
-    """Where in a block the first record begins that does so at `at` or later; its end if none."""
-    if at <= 0:
-        return 0
-    mark, kept = RECORD_ENDS[block.format]
-    found = block.text.find(mark, max(0, at - kept))
-    return len(block.text) if found < 0 else found + kept
 
 
 def behind_cut(block: TextBlock, cut: int) -> TextBlock:

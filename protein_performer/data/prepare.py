@@ -19,7 +19,7 @@ from protein_performer.data.encoders import encode_all
 from protein_performer.data.encoding import Encoder, bundled
 from protein_performer.data.index import write_index
 from protein_performer.data.locking import locked
-from protein_performer.data.place import read_from, up_to
+from protein_performer.data.place import read_from
 from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
 from protein_performer.data.records import ReadCounts
 from protein_performer.data.remote import is_address
@@ -46,14 +46,12 @@ class Preparation:
         residue_policy: for characters outside it.
         splits: see there.
         shard_proteins: proteins of a shard.
-        head: only the records that begin within so many bytes of text; None for all.
     """
 
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     splits: SplitRule
     shard_proteins: int = SHARD_PROTEINS
-    head: int | None = None
 
     def definition(self) -> dict[str, Any]:
         """All of it, in plain types, as JSON gives them back."""
@@ -187,10 +185,8 @@ def _write_shards(
 ) -> ReadCounts:
     """Write all records that the journal does not tell of; what was read, from the first on."""
     reading = ReadCounts()  # files and bytes, as far as the reader is
-    total = sum(size(name) or 0 for name in names) if how.head is None else 0
+    total = sum(size(name) or 0 for name in names)
     blocks = read_from(names, work.progress.behind, reading)
-    if how.head is not None:
-        blocks = up_to(blocks, how.head)
     encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
     for bundle, encoded in encode_all(bundled(blocks, reading), encoder, workers):
         work.add(encoded, bundle.behind)
