@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from protein_performer.data.concat import ConcatRows
 from protein_performer.data.homologs import HomologRows
 from protein_performer.data.proteins import Crop, ProteinRows, index_proteins
 from protein_performer.data.rows import RowIndex, RowLayout
 from protein_performer.data.shards import StoredSplit
-from protein_performer.data.stream import StreamRows
 from protein_performer.errors import UserError
 
-Context = Literal["protein", "stream", "homologs"]
+Context = Literal["protein", "concat", "homologs"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class RowRule:
     """What a model sees at once.
 
     Attributes:
-        context: `protein`, each alone (see `proteins`); `stream`, blocks of all proteins one after
-            another (`stream`); `homologs`, those of a cluster one after another (`homologs`).
+        context: `protein`, each alone (see `proteins`); `concat`, blocks of all proteins one after
+            another (`concat`); `homologs`, those of a cluster one after another (`homologs`).
         max_length: of a `protein`, the residues that enter a row, None for all; else the tokens of
             a row, `<bos>` included.
         crop: what becomes of a longer `protein`; see `ProteinRows`. Elsewhere nothing is cut away
@@ -74,9 +74,9 @@ class RowRule:
             layout = ProteinRows(split, max_length=longest, crop=self.crop, **common)
             return layout, index_proteins(split, longest, self.crop)
         assert self.max_length is not None
-        if self.context == "stream":
-            stream = StreamRows(split, max_length=self.max_length, **common)
-            return stream, stream.index()
+        if self.context == "concat":
+            joined = ConcatRows(split, max_length=self.max_length, **common)
+            return joined, joined.index()
         assert self.clusters is not None
         homologs = HomologRows(split, Path(self.clusters), max_length=self.max_length, **common)
         return homologs, homologs.index()

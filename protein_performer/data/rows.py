@@ -1,8 +1,8 @@
 """What may stand in the rows of a batch: the contract between contexts, order and collation.
 
-A context is a way to make rows of a split: single proteins (`proteins`), blocks of one long stream
-of proteins (`stream`), or homologs one after another (`homologs`). Each has an index, which knows
-how many rows there are of each length, and a layout, which writes the rows of a batch.
+A context is a way to make rows of a split: single proteins (`proteins`), blocks of all proteins
+one after another (`concat`), or homologs one after another (`homologs`). Each has an index, which
+knows how many rows there are of each length, and a layout, which writes the rows of a batch.
 
 Shapes: B rows, L positions.
 """

@@ -1,4 +1,4 @@
-"""One stream of all proteins, cut into blocks: the Performer paper's concatenated task.
+"""All proteins one after another, cut into blocks: the Performer paper's concatenated task.
 
 Appendix C.1 and its code (google-research, protein_lm): sequences joined with `<eos>` between
 them and cut into blocks of 8192 tokens, so that nothing is cut away. Attention crosses the
@@ -26,8 +26,8 @@ from protein_performer.data.sampler import BatchKey
 from protein_performer.data.shards import StoredSplit
 
 
-class StreamRows:
-    """Lays out blocks of the stream of a split, in the order of its shards.
+class ConcatRows:
+    """Lays out blocks of a split's proteins, joined in the order of its shards.
 
     Args:
         split: where the proteins lie.
@@ -42,19 +42,19 @@ class StreamRows:
         self.block_tokens = max_length - 1
         self.seed = seed
         self.evaluating = evaluating
-        # starts: (stored proteins + 1,) where each begins in the stream.
-        self.stream = derive(split.folder / "stream", lambda folder: _write(split, folder))
+        # starts: (stored proteins + 1,) where each begins in what is joined.
+        self.joined = derive(split.folder / "concat", lambda folder: _write(split, folder))
 
     def index(self) -> RowIndex:
         """Rows are known by their block's number; all but the last are of equal length."""
-        blocks, rest = divmod(int(self.stream["starts"][-1]), self.block_tokens)
+        blocks, rest = divmod(int(self.joined["starts"][-1]), self.block_tokens)
         counts = np.zeros(self.block_tokens + 2 - SPECIALS, dtype=np.int64)
         counts[self.block_tokens + 1 - SPECIALS] = blocks
         if rest:
             counts[rest + 1 - SPECIALS] += 1
         counts = np.trim_zeros(counts, "b")
         short = int(rest > 0)
-        # By length, the short block comes first: in the stream it is the last one.
+        # By length, the short block comes first: of what is joined it is the last one.
         return RowIndex(counts, lambda places: (places - short) % (blocks + short))
 
     def __call__(self, key: BatchKey) -> tuple[Codes, Keys]:
@@ -66,7 +66,7 @@ class StreamRows:
         return tokens, hash64(self.seed, key.epoch, key.records)
 
     def _pieces(self, block: int) -> list[Piece]:
-        starts = self.stream["starts"]
+        starts = self.joined["starts"]
         begin = block * self.block_tokens
         end = min(begin + self.block_tokens, int(starts[-1]))
         first = int(np.searchsorted(starts, np.uint64(begin), side="right")) - 1
