@@ -14,36 +14,75 @@ Shapes: B rows, L positions.
 """
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from protein_performer.data.derived import create, derive, taking_part
+from protein_performer.data.derived import DerivedArrays, create, derive, taking_part
 from protein_performer.data.objectives import Codes
 from protein_performer.data.order import SPECIALS
 from protein_performer.data.randomness import hash64
-from protein_performer.data.rows import Keys, Piece, RowIndex, lay_out_pieces, row_keys
+from protein_performer.data.rows import (
+    Ints,
+    Keys,
+    Piece,
+    Proteins,
+    RowIndex,
+    lay_out_pieces,
+    row_keys,
+)
 from protein_performer.data.sampler import BatchKey
 from protein_performer.data.shards import StoredSplit
 
 
+class Joined(Protocol):
+    """Holds `starts`: (N + 1,) where each of N proteins begins among all tokens that are joined."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """The array `starts`."""
+        ...
+
+
+def join(split: StoredSplit) -> DerivedArrays:
+    """Join a split in the order of its shards."""
+    return derive(split.folder / "concat", lambda folder: _write(split, folder))
+
+
+def join_in_memory(lengths: Ints) -> Joined:
+    """Join proteins of these lengths, in this order."""
+    return {"starts": np.concatenate([[0], np.cumsum(lengths + 1)]).astype(np.uint64)}
+
+
 class ConcatRows:
-    """Lays out blocks of a split's proteins, joined in the order of its shards.
+    """Lays out blocks of proteins that are joined in the order of their indices, from 0.
 
     Args:
-        split: where the proteins lie.
+        proteins: where they lie.
+        joined: where they begin.
         max_length: tokens of a row, `<bos>` included.
         seed: of what an objective draws.
         evaluating: random numbers follow from a block's content, else from its number and the
             epoch.
+        first: number of the first block.
     """
 
-    def __init__(self, split: StoredSplit, *, max_length: int, seed: int, evaluating: bool) -> None:
-        self.split = split
+    def __init__(
+        self,
+        proteins: Proteins,
+        joined: Joined,
+        *,
+        max_length: int,
+        seed: int,
+        evaluating: bool,
+        first: int = 0,
+    ) -> None:
+        self.proteins = proteins
+        self.joined = joined
         self.block_tokens = max_length - 1
         self.seed = seed
         self.evaluating = evaluating
-        # starts: (stored proteins + 1,) where each begins in what is joined.
-        self.joined = derive(split.folder / "concat", lambda folder: _write(split, folder))
+        self.first = first
 
     def index(self) -> RowIndex:
         """Rows are known by their block's number; all but the last are of equal length."""
@@ -55,12 +94,13 @@ class ConcatRows:
         counts = np.trim_zeros(counts, "b")
         short = int(rest > 0)
         # By length, the short block comes first: of what is joined it is the last one.
-        return RowIndex(counts, lambda places: (places - short) % (blocks + short))
+        first = self.first
+        return RowIndex(counts, lambda places: first + (places - short) % (blocks + short))
 
     def __call__(self, key: BatchKey) -> tuple[Codes, Keys]:
         """See `RowLayout`."""
-        rows = [self._pieces(block) for block in key.records.tolist()]
-        tokens = lay_out_pieces(rows, self.split)
+        rows = [self._pieces(number - self.first) for number in key.records.tolist()]
+        tokens = lay_out_pieces(rows, self.proteins)
         if self.evaluating:
             return tokens, row_keys(self.seed, tokens)
         return tokens, hash64(self.seed, key.epoch, key.records)
