@@ -71,10 +71,16 @@ def test_the_empirical_baseline_is_of_the_training_residues(tmp_path, fasta):
     assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / residues))
 
 
-@pytest.mark.parametrize("model", ["performer_relu", "performer_softmax"])
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model):
+STREAM = ("data.mode=stream", "data.buffer=64", "data.num_workers=1")  # 3 buffers an epoch
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [("performer_relu", ()), ("performer_softmax", ()), ("performer_relu", STREAM)],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model, data):
     """Bit for bit, across a redraw and in the middle of an epoch."""
-    options = (f"model={model}", "model.redraw_every=2", "schedule=constant")
+    options = (f"model={model}", "model.redraw_every=2", "schedule=constant", *data)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(compose_run(whole, fasta, *options))
     train(compose_run(parts, fasta, *options, "trainer.max_steps=3"))

@@ -4,14 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from protein_performer.data.buffers import Buffer
+from protein_performer.data.concat import ConcatRows, join, join_in_memory
 from protein_performer.data.homologs import HomologRows
+from protein_performer.data.order import SPECIALS
 from protein_performer.data.proteins import Crop, ProteinRows, index_proteins
 from protein_performer.data.rows import RowIndex, RowLayout
 from protein_performer.data.shards import StoredSplit
-from protein_performer.data.stream import StreamRows
 from protein_performer.errors import UserError
 
-Context = Literal["protein", "stream", "homologs"]
+Context = Literal["protein", "concat", "homologs"]
+
+_BLOCK_BITS = 32  # a row of a buffer is known by the buffer's number << 32 + its block's
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,8 @@ class RowRule:
     """What a model sees at once.
 
     Attributes:
-        context: `protein`, each alone (see `proteins`); `stream`, blocks of all proteins one after
-            another (`stream`); `homologs`, those of a cluster one after another (`homologs`).
+        context: `protein`, each alone (see `proteins`); `concat`, blocks of all proteins one after
+            another (`concat`); `homologs`, those of a cluster one after another (`homologs`).
         max_length: of a `protein`, the residues that enter a row, None for all; else the tokens of
             a row, `<bos>` included.
         crop: what becomes of a longer `protein`; see `ProteinRows`. Elsewhere nothing is cut away
@@ -63,6 +67,13 @@ class RowRule:
         """Residues of a protein that an epoch shows at most; None where all of it is shown."""
         return None if self.context != "protein" or self.crop == "all" else self.max_length
 
+    @property
+    def row_tokens(self) -> int | None:
+        """The most tokens of a row; None where only the proteins tell."""
+        if self.context != "protein" or self.max_length is None:
+            return self.max_length
+        return self.max_length + SPECIALS
+
     def rows(
         self, split: StoredSplit, *, seed: int, evaluating: bool
     ) -> tuple[RowLayout, RowIndex]:
@@ -74,12 +85,31 @@ class RowRule:
             layout = ProteinRows(split, max_length=longest, crop=self.crop, **common)
             return layout, index_proteins(split, longest, self.crop)
         assert self.max_length is not None
-        if self.context == "stream":
-            stream = StreamRows(split, max_length=self.max_length, **common)
-            return stream, stream.index()
+        if self.context == "concat":
+            joined = ConcatRows(split, join(split), max_length=self.max_length, **common)
+            return joined, joined.index()
         assert self.clusters is not None
         homologs = HomologRows(split, Path(self.clusters), max_length=self.max_length, **common)
         return homologs, homologs.index()
+
+    def buffer_rows(self, buffer: Buffer, *, seed: int, shuffle: int) -> tuple[RowLayout, RowIndex]:
+        """The rows of training proteins in memory; none of homologs, whose relatives are elsewhere.
+
+        Args:
+            buffer: not empty.
+            seed: see `ProteinRows` and `ConcatRows`.
+            shuffle: seed of the order in which proteins are joined.
+        """
+        assert self.max_length is not None
+        common: dict[str, Any] = {"max_length": self.max_length, "seed": seed, "evaluating": False}
+        if self.context == "concat":
+            mixed = buffer.shuffled(shuffle)
+            joined = join_in_memory(mixed.lengths)
+            rows = ConcatRows(mixed, joined, first=buffer.number << _BLOCK_BITS, **common)
+            return rows, rows.index()
+        assert self.crop is not None
+        layout = ProteinRows(buffer, crop=self.crop, **common)
+        return layout, index_proteins(buffer, self.max_length, self.crop)
 
     def prepare(self, split: StoredSplit) -> None:
         """Write what the rows of a split need beside its shards, once."""

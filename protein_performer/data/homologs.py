@@ -1,7 +1,7 @@
 """The proteins of a cluster one after another in a row: the task in which long context pays.
 
 Proteins side by side at random say little of each other, relatives say much (ProtMamba,
-Sgarbossa et al. 2024). A cluster's members of a split are joined as in `stream`, in an order that
+Sgarbossa et al. 2024). A cluster's members of a split are joined as in `concat`, in an order that
 another epoch draws anew, and cut into rows of `max_length` tokens; its last row is shorter. Nothing
 is cut away. A protein that the table does not name stands alone.
 

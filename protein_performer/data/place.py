@@ -1,9 +1,10 @@
 """Where reading stands: between two records of the sources, to be found again later."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from protein_performer.data.blocks import TextBlock, cut_blocks
+from protein_performer.data.blocks import RECORD_ENDS, TextBlock, cut_blocks
 from protein_performer.data.record import ReadCounts
 from protein_performer.data.sources import inflated
 
@@ -53,6 +54,29 @@ def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterato
                 cut = skipped - place.text + len(block.text)
                 yield PlacedBlock(behind_cut(block, cut) if cut > 0 else block, place)
         place = Place(source + 1)
+
+
+def first_records(blocks: Iterable[PlacedBlock], count: int) -> Iterator[PlacedBlock]:
+    """The text of the first `count` records, those included that will be left out as empty."""
+    if count < 1:
+        return
+    for block, behind in blocks:
+        begins = _record_begins(block)
+        if len(begins) > count:
+            cut = begins[count]
+            place = behind._replace(text=behind.text - len(block.text) + cut)
+            yield PlacedBlock(block._replace(text=block.text[:cut]), place)
+            return
+        yield PlacedBlock(block, behind)
+        count -= len(begins)
+        if count == 0:  # before another block is read
+            return
+
+
+def _record_begins(block: TextBlock) -> list[int]:
+    mark, kept = RECORD_ENDS[block.format]
+    found = (each.start() + kept for each in re.finditer(re.escape(mark), block.text))
+    return [0, *(begin for begin in found if begin < len(block.text))]
 
 
 def behind_cut(block: TextBlock, cut: int) -> TextBlock:

@@ -19,7 +19,7 @@ from protein_performer.data.encoders import encode_all
 from protein_performer.data.encoding import Encoder, bundled
 from protein_performer.data.index import write_index
 from protein_performer.data.locking import locked
-from protein_performer.data.place import read_from
+from protein_performer.data.place import first_records, read_from
 from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
 from protein_performer.data.records import ReadCounts
 from protein_performer.data.remote import is_address
@@ -46,16 +46,20 @@ class Preparation:
         residue_policy: for characters outside it.
         splits: see there.
         shard_proteins: proteins of a shard.
+        head: only so many records, the first of the sources; None for all.
     """
 
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     splits: SplitRule
     shard_proteins: int = SHARD_PROTEINS
+    head: int | None = None
 
     def definition(self) -> dict[str, Any]:
         """All of it, in plain types, as JSON gives them back."""
         definition: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
+        if self.head is None:  # folders of whole sources say nothing of it
+            del definition["head"]
         return definition
 
 
@@ -185,8 +189,11 @@ def _write_shards(
 ) -> ReadCounts:
     """Write all records that the journal does not tell of; what was read, from the first on."""
     reading = ReadCounts()  # files and bytes, as far as the reader is
-    total = sum(size(name) or 0 for name in names)
+    total = sum(size(name) or 0 for name in names) if how.head is None else 0
     blocks = read_from(names, work.progress.behind, reading)
+    if how.head is not None:
+        done = work.progress.read
+        blocks = first_records(blocks, how.head - done.records - done.empty)
     encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
     for bundle, encoded in encode_all(bundled(blocks, reading), encoder, workers):
         work.add(encoded, bundle.behind)
@@ -202,7 +209,7 @@ def _finish(work: Work, how: Preparation, read: ReadCounts) -> dict[str, Any]:
     """Find copies, index, and describe."""
     for writer in work.writers:
         writer.close()
-    _check_not_empty(work.sizes, how.splits)
+    _check_not_empty(work.sizes, how)
     copies = work.digests.find_copies(work.sizes)
     splits = {name: _describe(work, number, copies, how) for number, name in enumerate(SPLITS)}
     met = ResidueCounts()
@@ -219,17 +226,21 @@ def _finish(work: Work, how: Preparation, read: ReadCounts) -> dict[str, Any]:
     }
 
 
-def _check_not_empty(sizes: list[int], rule: SplitRule) -> None:
+def _check_not_empty(sizes: list[int], how: Preparation) -> None:
+    rule = how.splits
     if not any(sizes):
         raise UserError("expected at least one protein to prepare, the sources have none")
+    part = ""
+    if how.head is not None:
+        part = f" Only the first {how.head:,} records were looked at: perhaps raise data.head."
     if rule.ood > 0 and not sizes[OOD]:
         raise UserError(
             f"{rule.clusters}: none of the accessions of its held-out clusters is among the"
-            " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
+            f" sources' (`db|ACCESSION|name` or the header's first word). Is it their table?{part}"
         )
     if rule.families and not sizes[OOD]:
         raise UserError(
-            f"splits.families: no protein of the sources is of {', '.join(rule.families)}"
+            f"splits.families: no protein of the sources is of {', '.join(rule.families)}.{part}"
         )
 
 

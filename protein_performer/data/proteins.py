@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.objectives import WINDOW, Codes
 from protein_performer.data.randomness import draws, hash64
-from protein_performer.data.rows import Ints, Keys, Proteins, RowIndex, content_keys
+from protein_performer.data.rows import (
+    Ints,
+    Keys,
+    Proteins,
+    RowIndex,
+    SortedProteins,
+    content_keys,
+)
 from protein_performer.data.sampler import BatchKey
-from protein_performer.data.shards import StoredSplit
 
 Crop = Literal["window", "start", "all"]
 
@@ -93,7 +99,7 @@ def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -
     return tokens
 
 
-def index_proteins(split: StoredSplit, max_length: int, crop: Crop) -> RowIndex:
+def index_proteins(split: SortedProteins, max_length: int, crop: Crop) -> RowIndex:
     """The rows that `ProteinRows` makes of a split."""
     counts, by_length = split.length_counts(), split.by_length()
     if crop == "all" and len(counts) > max_length + 1:

@@ -45,12 +45,9 @@ class DataReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        odd = {name: count for name, count in self.encoded.items() if name != "residues"}
-        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
         return "\n".join(
             [
-                f"{self.read['records']:,} records, {self.read['residues']:,} letters: {told};"
-                f" {self.emptied:,} records without a residue left out",
+                tell_records(self.read, self.encoded, self.emptied),
                 *(f"warning: {warning}" for warning in self.warnings),
                 *_table(self.splits),
                 "share of each residue, %: "
@@ -59,6 +56,16 @@ class DataReport:
                 ),
             ]
         )
+
+
+def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: int) -> str:
+    """One line on what was read; see `DataReport`."""
+    odd = {name: count for name, count in encoded.items() if name != "residues"}
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
+    return (
+        f"{read['records']:,} records, {read['residues']:,} letters: {told};"
+        f" {emptied:,} records without a residue left out"
+    )
 
 
 def _table(splits: Mapping[str, SplitReport]) -> list[str]:

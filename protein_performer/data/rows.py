@@ -1,8 +1,8 @@
 """What may stand in the rows of a batch: the contract between contexts, order and collation.
 
-A context is a way to make rows of a split: single proteins (`proteins`), blocks of one long stream
-of proteins (`stream`), or homologs one after another (`homologs`). Each has an index, which knows
-how many rows there are of each length, and a layout, which writes the rows of a batch.
+A context is a way to make rows of a split: single proteins (`proteins`), blocks of all proteins
+one after another (`concat`), or homologs one after another (`homologs`). Each has an index, which
+knows how many rows there are of each length, and a layout, which writes the rows of a batch.
 
 Shapes: B rows, L positions.
 """
@@ -47,7 +47,7 @@ class RowLayout(Protocol):
 
 
 class Proteins(Protocol):
-    """Encoded proteins by index, on disk (`StoredSplit`) or in memory."""
+    """Encoded proteins by index, on disk (`StoredSplit`) or in memory (`buffers.Buffer`)."""
 
     def __len__(self) -> int:
         """Number of proteins."""
@@ -55,6 +55,18 @@ class Proteins(Protocol):
 
     def residues(self, index: int) -> Codes:
         """All residues of a protein, (L,) uint8."""
+        ...
+
+
+class SortedProteins(Proteins, Protocol):
+    """Proteins that are also known by their length."""
+
+    def by_length(self) -> NDArray[np.integer]:
+        """(len(self),) indices, shortest first."""
+        ...
+
+    def length_counts(self) -> Ints:
+        """(longest + 1,) how many have each length."""
         ...
 
 

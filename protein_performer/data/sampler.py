@@ -56,11 +56,7 @@ class BatchSampler(DistributedSampler[BatchKey]):
         super().__init__(
             cast(Dataset[Any], order), num_replicas=num_ranks, rank=rank, shuffle=False
         )
-        if order.smallest < num_ranks:
-            raise UserError(
-                f"the smallest batch holds {order.smallest} row(s), which {num_ranks} ranks"
-                " cannot share. Raise batch_tokens, lower max_length, or use fewer ranks."
-            )
+        check_ranks(order, num_ranks)
         self.order = order
         self.at = at
         self.start = start
@@ -102,6 +98,15 @@ class BatchSampler(DistributedSampler[BatchKey]):
             for places in self.order.places(epoch, batches):
                 share = places[self.rank :: self.num_replicas]
                 yield BatchKey(epoch, self.at(share))
+
+
+def check_ranks(order: BatchOrder, num_ranks: int) -> None:
+    """Raise a `UserError` if a batch holds fewer rows than there are ranks."""
+    if order.smallest < num_ranks:
+        raise UserError(
+            f"the smallest batch holds {order.smallest} row(s), which {num_ranks} ranks"
+            " cannot share. Raise batch_tokens, lower max_length, or use fewer ranks."
+        )
 
 
 class ResumableLoader(DataLoader[Batch]):

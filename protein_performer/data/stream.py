@@ -1,93 +1,220 @@
-"""One stream of all proteins, cut into blocks: the Performer paper's concatenated task.
+"""Batches of training proteins as the sources are read, without a copy on the disk.
 
-Appendix C.1 and its code (google-research, protein_lm): sequences joined with `<eos>` between
-them and cut into blocks of 8192 tokens, so that nothing is cut away. Attention crosses the
-boundaries of proteins, as there: no mask keeps them apart. To keep them apart, a block could be
-handed over as its pieces, one row each, which needs no mask in any mechanism; but beside a piece
-of 8000 residues thirty pieces of 300 are nearly all padding. So that is `data/proteins.py` with
-crop="all": each protein in rows of its own, beside rows of like length. The tokens are the same.
+A buffer of the sources' proteins is in memory at a time (`buffers`); its rows are sorted by length
+and shuffled as those of a stored split are. So batch b of buffer k of epoch e is a pure function
+of (seed, e, k, b) and of the sources, whatever the ranks and workers: each global batch is dealt
+out to the ranks, and of a rank's shares worker w of W makes every W-th.
 
-Differences: our rows begin with `<bos>`, one of their `max_length` tokens; the last block of a
-split is shorter instead of left out; exact copies do not take part.
-
-Shapes: B rows, L positions.
+Every worker of every rank reads, inflates and encodes all of the text, since a buffer is made of
+all of it: the speed of one reader bounds that of all of them together. Shards know no such bound.
 """
 
-from pathlib import Path
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from protein_performer.data.derived import create, derive, taking_part
-from protein_performer.data.objectives import Codes
-from protein_performer.data.order import SPECIALS
+from protein_performer.batch import Batch
+from protein_performer.data.batching import Batching, Seat
+from protein_performer.data.buffers import Begin, BufferReader, Filled
+from protein_performer.data.collate import Batches
+from protein_performer.data.order import BatchOrder
 from protein_performer.data.randomness import hash64
-from protein_performer.data.rows import Keys, Piece, RowIndex, lay_out_pieces, row_keys
-from protein_performer.data.sampler import BatchKey
-from protein_performer.data.shards import StoredSplit
+from protein_performer.data.rows import RowIndex
+from protein_performer.data.sampler import BatchKey, check_ranks
+from protein_performer.data.tally import Tally
+from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
-class StreamRows:
-    """Lays out blocks of the stream of a split, in the order of its shards.
+@dataclass(frozen=True)
+class Position:
+    """The next batch to train on.
 
-    Args:
-        split: where the proteins lie.
-        max_length: tokens of a row, `<bos>` included.
-        seed: of what an objective draws.
-        evaluating: random numbers follow from a block's content, else from its number and the
-            epoch.
+    Attributes:
+        epoch: passes over the sources so far.
+        begin: of the batch's buffer.
+        batch: its number among the buffer's.
     """
 
-    def __init__(self, split: StoredSplit, *, max_length: int, seed: int, evaluating: bool) -> None:
-        self.split = split
-        self.block_tokens = max_length - 1
-        self.seed = seed
-        self.evaluating = evaluating
-        # starts: (stored proteins + 1,) where each begins in the stream.
-        self.stream = derive(split.folder / "stream", lambda folder: _write(split, folder))
+    epoch: int = 0
+    begin: Begin = field(default_factory=Begin)
+    batch: int = 0
 
-    def index(self) -> RowIndex:
-        """Rows are known by their block's number; all but the last are of equal length."""
-        blocks, rest = divmod(int(self.stream["starts"][-1]), self.block_tokens)
-        counts = np.zeros(self.block_tokens + 2 - SPECIALS, dtype=np.int64)
-        counts[self.block_tokens + 1 - SPECIALS] = blocks
-        if rest:
-            counts[rest + 1 - SPECIALS] += 1
-        counts = np.trim_zeros(counts, "b")
-        short = int(rest > 0)
-        # By length, the short block comes first: in the stream it is the last one.
-        return RowIndex(counts, lambda places: (places - short) % (blocks + short))
+    def plain(self) -> dict[str, Any]:
+        """Plain types, for a checkpoint."""
+        return {"epoch": self.epoch, "begin": self.begin.plain(), "batch": self.batch}
 
-    def __call__(self, key: BatchKey) -> tuple[Codes, Keys]:
-        """See `RowLayout`."""
-        rows = [self._pieces(block) for block in key.records.tolist()]
-        tokens = lay_out_pieces(rows, self.split)
-        if self.evaluating:
-            return tokens, row_keys(self.seed, tokens)
-        return tokens, hash64(self.seed, key.epoch, key.records)
-
-    def _pieces(self, block: int) -> list[Piece]:
-        starts = self.stream["starts"]
-        begin = block * self.block_tokens
-        end = min(begin + self.block_tokens, int(starts[-1]))
-        first = int(np.searchsorted(starts, np.uint64(begin), side="right")) - 1
-        last = int(np.searchsorted(starts, np.uint64(end), side="left"))
-        bounds = starts[first : last + 1].astype(np.int64)
-        begins = np.maximum(begin - bounds[:-1], 0)
-        ends = np.minimum(bounds[1:], end) - bounds[:-1]
-        return [
-            Piece(first + i, int(begins[i]), int(ends[i]))
-            for i in np.flatnonzero(ends > begins).tolist()  # a copy has no tokens
-        ]
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Position":
+        """What `plain` told."""
+        return cls(plain["epoch"], Begin.from_plain(plain["begin"]), plain["batch"])
 
 
-def _write(split: StoredSplit, folder: Path) -> None:
-    """Write `starts`; memory is a byte a protein and one shard's offsets."""
-    takes_part = taking_part(split)
-    starts = create(folder / "starts.npy", "<u8", len(takes_part) + 1)
-    starts[0] = at = 0
-    for shard in range(split.num_shards):
-        first = shard * split.shard_proteins
-        widths = np.diff(split.shard(shard)[1]).astype(np.int64) + 1  # <eos>
-        widths[~takes_part[first : first + len(widths)]] = 0
-        starts[first + 1 : first + len(widths) + 1] = at + np.cumsum(widths)
-        at = int(starts[first + len(widths)])
+class Streamed(NamedTuple):
+    """A batch on its way to the trainer.
+
+    Attributes:
+        batch: a rank's share.
+        behind: the position behind it.
+        read: what was read of the sources in this epoch when it was made.
+    """
+
+    batch: Batch
+    behind: Position
+    read: Tally
+
+
+class Failed(NamedTuple):
+    """A `UserError`'s message on its way out of a worker, which would wrap it in a traceback."""
+
+    message: str
+
+
+class StreamedBatches(IterableDataset[Streamed | Failed]):
+    """The batches from a position to the end of its epoch, for one rank.
+
+    Args:
+        reader: of the sources.
+        batching: of their training proteins.
+        seat: which rank's share.
+    """
+
+    def __init__(self, reader: BufferReader, batching: Batching, seat: Seat) -> None:
+        self.reader = reader
+        self.batching = batching
+        self.rank, self.num_ranks = seat.rank, seat.num_ranks
+        self.start = Position()
+
+    def __iter__(self) -> Iterator[Streamed | Failed]:
+        try:
+            yield from self._batches()
+        except UserError as error:
+            yield Failed(str(error))
+
+    def _batches(self) -> Iterator[Streamed]:
+        worker = get_worker_info()
+        turn, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        first = self.start.batch
+        for filled in self.reader.read(self.start.begin):
+            planned = self._plan(filled)
+            total = len(planned.order)
+            yield from planned.make(np.arange(first + turn, total, workers))
+            turn, first = (turn - (total - first)) % workers, 0
+
+    def _plan(self, filled: Filled) -> "_Plan":
+        """The batches of a buffer."""
+        epoch, batching = self.start.epoch, self.batching
+        shuffle = int(hash64(batching.seed, epoch, filled.buffer.number)[0])
+        rows, index = batching.row_rule.buffer_rows(
+            filled.buffer, seed=batching.seed, shuffle=shuffle
+        )
+        order = batching.order(index.length_counts, shuffle)
+        check_ranks(order, self.num_ranks)
+        share = slice(self.rank, None, self.num_ranks)
+        return _Plan(epoch, filled, batching.batches(rows), index, order, share)
+
+
+class _Plan(NamedTuple):
+    """What the batches of a buffer are made of."""
+
+    epoch: int
+    filled: Filled
+    batches: Batches
+    row_index: RowIndex
+    order: BatchOrder
+    share: slice  # of each batch
+
+    def make(self, numbers: NDArray[np.int64]) -> Iterator[Streamed]:
+        """Some of them."""
+        if not len(numbers):
+            return
+        planned = self.order.places(self.epoch, numbers)
+        for number, places in zip(numbers.tolist(), planned, strict=True):
+            key = BatchKey(self.epoch, self.row_index.at(places[self.share]))
+            yield Streamed(self.batches[key], self._behind(number), self.filled.read)
+
+    def _behind(self, number: int) -> Position:
+        if number + 1 < len(self.order):
+            return Position(self.epoch, self.filled.begin, number + 1)
+        if self.filled.behind is not None:
+            return Position(self.epoch, self.filled.behind)
+        return Position(self.epoch + 1)
+
+
+class StreamLoader:
+    """What the trainer takes batches from; each iteration goes on where training is.
+
+    So a trainer's epoch ends with the sources, or earlier where batches are limited, and no batch
+    is left out or repeated then. It has no length: nobody knows it before the end.
+
+    Args:
+        batches: of one rank.
+        num_workers: processes that make them; 0 makes them here.
+        start: the first batch.
+        seat: whose `count_processed` tells the batches that the trainer is through with; without,
+            those that were handed out.
+    """
+
+    def __init__(
+        self, batches: StreamedBatches, *, num_workers: int, start: Position, seat: Seat
+    ) -> None:
+        self._batches = batches
+        self._num_workers = num_workers
+        self._seat = seat
+        self._position = start
+        self._behind: deque[Position] = deque()  # behind the batches after the position
+        self._handed_out = 0
+        self._passed = self._processed()  # batches, ever, in front of the position
+        self.read: Tally | None = None  # of the epoch so far
+
+    def position(self) -> Position:
+        """The first batch that was not processed; batches made ahead do not count."""
+        while self._behind and self._passed < self._processed():
+            self._position = self._behind.popleft()
+            self._passed += 1
+        return self._position
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = self.position()
+        self._passed = self._processed()
+        self._behind.clear()
+        self._batches.start = start
+        # Workers that stay would keep the position at which they began.
+        made = DataLoader(self._batches, batch_size=None, num_workers=self._num_workers)
+        return self._hand_out(start.epoch, iter(made))
+
+    def _hand_out(self, epoch: int, made: Iterator[Streamed | Failed]) -> Iterator[Batch]:
+        for each in made:
+            if isinstance(each, Failed):
+                raise UserError(each.message)
+            self.position()  # lets go of what is behind it
+            self._behind.append(each.behind)
+            self.read = each.read
+            self._handed_out += 1
+            if each.behind.epoch > epoch:
+                self.tell(f"read to the end, epoch {epoch + 1}")
+            yield each.batch
+
+    def tell(self, what: str) -> None:
+        """Log what was read in this epoch since it was last told, on one rank."""
+        if self.read is not None and self._seat.rank == 0:
+            log.info("%s:\n%s", what, self.read)
+        self.read = None
+
+    def _processed(self) -> int:
+        count = self._seat.count_processed
+        return self._handed_out if count is None else count()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; see `ProteinDataModule.state_dict`. Lightning warns where there is none."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing; see `ProteinDataModule.load_state_dict`."""

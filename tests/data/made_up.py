@@ -35,4 +35,4 @@ def data_module(folder: Path, count: int = 400, **options) -> ProteinDataModule:
         write_clusters(folder / "clusters.tsv", count)
     rule = SplitRule(valid=0.1, test=0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
     options = {"splits": rule, "objective": MaskedResidues(), "batch_tokens": 1500, **options}
-    return ProteinDataModule([str(fasta)], **options)
+    return ProteinDataModule(options.pop("sources", [str(fasta)]), **options)

@@ -16,7 +16,7 @@ from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 
 PROTEIN = Alphabet()
-STREAM = {"context": "stream", "max_length": 101, "crop": None}
+CONCAT = {"context": "concat", "max_length": 101, "crop": None}
 WHOLE = {"context": "protein", "max_length": 60, "crop": "all"}
 
 
@@ -35,7 +35,7 @@ def module_of(folder, context, **options):
     return data_module(folder, **{**rule, **options})
 
 
-CONTEXTS = pytest.mark.parametrize("context", [STREAM, WHOLE, "homologs"], ids=str)
+CONTEXTS = pytest.mark.parametrize("context", [CONCAT, WHOLE, "homologs"], ids=str)
 
 
 def shown(batches):
@@ -92,17 +92,17 @@ def test_steps_are_batches_of_the_budget(tmp_path, context):
     assert report.cut_residues == 0
 
 
-def test_the_stream_is_the_proteins_in_the_order_of_the_shards(tmp_path):
-    module = module_of(tmp_path, STREAM, objective=MaskedResidues(select=1e-4))
+def test_the_joined_rows_are_the_proteins_in_the_order_of_the_shards(tmp_path):
+    module = module_of(tmp_path, CONCAT, objective=MaskedResidues(select=1e-4))
     module.objective.select = 0  # show everything
     rows = shown(module.train_dataloader())
-    stream = [token for block in sorted(rows) for token in rows[block][1:]]
+    joined = [token for block in sorted(rows) for token in rows[block][1:]]
     expected = [
         token
         for _, residues in sorted(proteins_of(module).items())
         for token in [*residues, PROTEIN.eos]
     ]
-    assert stream == expected
+    assert joined == expected
     widths = [len(rows[block]) for block in sorted(rows)]
     assert set(widths[:-1]) == {101}
     assert widths[-1] == (len(expected) - 1) % 100 + 2
@@ -211,9 +211,9 @@ def test_evaluation_is_the_same_for_every_seed_and_budget(tmp_path, context):
 
 
 def test_checkpoints_of_other_contexts_are_refused(tmp_path):
-    state = module_of(tmp_path, STREAM).state_dict()
-    module_of(tmp_path, STREAM).load_state_dict(state)
-    with pytest.raises(UserError, match="context: stream -> None"):
+    state = module_of(tmp_path, CONCAT).state_dict()
+    module_of(tmp_path, CONCAT).load_state_dict(state)
+    with pytest.raises(UserError, match="context: concat -> None"):
         module_of(tmp_path, WHOLE).load_state_dict(state)
 
 
@@ -221,9 +221,9 @@ def test_checkpoints_of_other_contexts_are_refused(tmp_path):
     ("options", "message"),
     [
         ({"context": "genome"}, "data.context: expected"),
-        ({"context": "stream"}, "data.crop: expected"),
-        ({"context": "stream", "crop": None, "max_length": None}, "needs a length"),
-        ({"context": "stream", "crop": None, "max_length": 1}, "at least 2"),
+        ({"context": "concat"}, "data.crop: expected"),
+        ({"context": "concat", "crop": None, "max_length": None}, "needs a length"),
+        ({"context": "concat", "crop": None, "max_length": 1}, "at least 2"),
         ({"context": "homologs", "crop": None}, "data.clusters"),
         ({"clusters": "some.tsv"}, "data.clusters"),
         ({"crop": None}, "data.crop: expected"),
@@ -234,11 +234,11 @@ def test_contexts_that_cannot_be_are_refused(options, message):
         RowRule(**options)
 
 
-def test_a_stream_of_two_tokens_a_row_is_still_whole(tmp_path):
+def test_all_proteins_in_rows_of_two_tokens_are_still_whole(tmp_path):
     """The last block may be a single <eos>: a row without a residue."""
     write_fasta(tmp_path / "proteins.fasta", ["ACD", "W", "MK", "GGG", "HHHH", *sequences(40)])
     module = data_module(
-        tmp_path, splits=SplitRule(valid=0.2, test=0.2), context="stream", max_length=2, crop=None
+        tmp_path, splits=SplitRule(valid=0.2, test=0.2), context="concat", max_length=2, crop=None
     )
     rows = shown(module.train_dataloader())
     assert len(rows) == sum(len(r) + 1 for r in proteins_of(module).values())

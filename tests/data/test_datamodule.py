@@ -214,8 +214,7 @@ def test_a_cache_folder_that_cannot_be_is_refused(tmp_path):
 
 
 def test_sources_are_asked_for(tmp_path):
-    module = data_module(tmp_path)
-    module.sources = []
+    module = data_module(tmp_path, sources=[])
     with pytest.raises(UserError, match="at least one file"):
         module.prepare_data()
 
@@ -224,8 +223,7 @@ def test_a_truncated_source_is_an_error_and_leaves_no_prepared_folder(tmp_path):
     path = tmp_path / "cut.fasta.gz"
     text = "".join(f">P{i}\n{each}\n" for i, each in enumerate(sequences(2_000)))
     path.write_bytes(gzip.compress(text.encode())[:-5_000])
-    module = data_module(tmp_path)
-    module.sources = [str(path)]
+    module = data_module(tmp_path, sources=[str(path)])
     with pytest.raises(UserError, match="truncated"):
         module.prepare_data()
     assert list((tmp_path / "prepared").iterdir()) == []

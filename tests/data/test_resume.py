@@ -1,5 +1,7 @@
 """Resuming through Lightning's own checkpoints: the next unseen batch, bit for bit."""
 
+from types import MappingProxyType
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -36,8 +38,18 @@ class Watcher(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fit(folder, steps, *, checkpoint=None, save_every=None, save_end=None, workers=0, **options):
-    """Digests of the batches that a run trains on."""
+def fit(
+    folder,
+    steps,
+    *,
+    checkpoint=None,
+    save_every=None,
+    save_end=None,
+    workers=0,
+    data=MappingProxyType({}),
+    **options,
+):
+    """Digests of the batches that a run trains on; `data` goes to the data module."""
     callbacks = []
     if save_every:
         callbacks = [
@@ -58,7 +70,7 @@ def fit(folder, steps, *, checkpoint=None, save_every=None, save_end=None, worke
         **options,
     )
     watcher = Watcher()
-    module = data_module(folder, count=250, batch_tokens=2500, num_workers=workers)
+    module = data_module(folder, count=250, batch_tokens=2500, num_workers=workers, **data)
     trainer.fit(watcher, module, ckpt_path=checkpoint)
     if save_end:
         trainer.save_checkpoint(folder / save_end)
@@ -130,3 +142,66 @@ def test_other_batches_than_the_checkpoints_are_refused(runs):
     other = data_module(folder, batch_tokens=2000, seed=1)
     with pytest.raises(UserError, match="batch_tokens: 2500 -> 2000; seed: 0 -> 1"):
         other.load_state_dict(state)
+
+
+# Two buffers of 7 and 6 batches an epoch.
+STREAM = {"mode": "stream", "buffer": 100}
+
+
+@pytest.fixture(scope="module")
+def streamed(tmp_path_factory):
+    """As `runs`, of a stream."""
+    folder = tmp_path_factory.mktemp("streamed")
+    return folder, fit(folder, STEPS, save_every=1, data=STREAM, val_check_interval=5)
+
+
+def test_an_epoch_of_a_stream_is_of_many_batches(streamed):
+    folder, seen = streamed
+    epoch = len(list(data_module(folder, batch_tokens=2500, **STREAM).train_dataloader()))
+    assert 10 < epoch < 15
+    assert len(set(seen)) == STEPS
+
+
+@pytest.mark.parametrize("offset", [-2, -1, 0, 1, 2])
+def test_a_stream_resumed_around_the_end_of_an_epoch_goes_on(streamed, offset):
+    folder, seen = streamed
+    epoch = len(list(data_module(folder, batch_tokens=2500, **STREAM).train_dataloader()))
+    checkpoint = folder / f"step={epoch + offset}.ckpt"
+    assert fit(folder, STEPS, checkpoint=checkpoint, data=STREAM) == seen[epoch + offset :]
+
+
+@pytest.mark.parametrize("step", [1, 9])
+def test_a_stream_resumed_in_the_middle_with_other_workers_goes_on(streamed, step):
+    folder, seen = streamed
+    checkpoint = folder / f"step={step}.ckpt"
+    assert fit(folder, STEPS, checkpoint=checkpoint, workers=2, data=STREAM) == seen[step:]
+
+
+def test_a_stream_ended_by_max_steps_can_be_prolonged_twice(streamed):
+    folder, seen = streamed
+    assert fit(folder, 4, save_end="first.ckpt", data=STREAM) == seen[:4]
+    second = fit(folder, 9, checkpoint=folder / "first.ckpt", save_end="second.ckpt", data=STREAM)
+    assert second == seen[4:9]
+    assert fit(folder, STEPS, checkpoint=folder / "second.ckpt", data=STREAM) == seen[9:]
+
+
+def test_limited_epochs_of_a_stream_go_on_where_the_last_was_limited(streamed, tmp_path):
+    _, seen = streamed
+    limit = {"limit_train_batches": 4, "data": STREAM}
+    assert fit(tmp_path, 10, save_every=1, **limit) == seen[:10]
+    for step in (3, 4, 5):
+        resumed = fit(tmp_path, 10, checkpoint=tmp_path / f"step={step}.ckpt", **limit)
+        assert resumed == seen[step:10]
+
+
+def test_accumulation_over_a_stream_counts_batches(streamed):
+    folder, seen = streamed
+    fit(folder, 3, save_end="accumulated.ckpt", accumulate_grad_batches=2, data=STREAM)
+    resumed = fit(
+        folder,
+        5,
+        checkpoint=folder / "accumulated.ckpt",
+        accumulate_grad_batches=2,
+        data=STREAM,
+    )
+    assert resumed == seen[6:10]

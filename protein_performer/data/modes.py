@@ -1,0 +1,209 @@
+"""Two ways to have batches of training: from shards on the disk, or as the sources are read."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.data.batching import Batching, Seat
+from protein_performer.data.buffers import BufferReader
+from protein_performer.data.cache import Cached
+from protein_performer.data.encoding import Encoder, digest_each
+from protein_performer.data.remote import is_address
+from protein_performer.data.sampler import ResumableLoader
+from protein_performer.data.sources import expand, size
+from protein_performer.data.splits import SPLITS, TRAIN
+from protein_performer.data.stream import Position, StreamedBatches, StreamLoader
+from protein_performer.errors import UserError
+
+Mode = Literal["shards", "stream"]
+
+
+class TrainingData(Protocol):
+    """Where batches of training come from, and where training is among them."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a position depends on, beside the prepared proteins and the batching."""
+        ...
+
+    def begin(self) -> None:
+        """Go to the first batch."""
+        ...
+
+    def resume(self, position: dict[str, Any]) -> None:
+        """Go to a position."""
+        ...
+
+    def position(self, epoch_batches: float) -> dict[str, Any]:
+        """The next batch, in plain types.
+
+        Args:
+            epoch_batches: of the trainer's epoch, which may be limited.
+        """
+        ...
+
+    def loader(self, seat: Seat) -> ResumableLoader | StreamLoader:
+        """The batches from the position on."""
+        ...
+
+    def end(self) -> None:
+        """Training is over; say what there is to say."""
+        ...
+
+
+class FromShards:
+    """Batches of the prepared training set, all of it shuffled."""
+
+    def __init__(self, cached: Cached, batching: Batching, *, num_workers: int) -> None:
+        self._cached = cached
+        self._batching = batching
+        self._num_workers = num_workers
+        self._start = (0, 0)  # (epoch, batch)
+        self._loading: ResumableLoader | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Nothing more."""
+        return {}
+
+    def begin(self) -> None:
+        """See `TrainingData`."""
+        self._start = (0, 0)
+
+    def resume(self, position: dict[str, Any]) -> None:
+        """See `TrainingData`."""
+        self._start = (position["epoch"], position["batch"])
+
+    def position(self, epoch_batches: float) -> dict[str, Any]:
+        """See `TrainingData`."""
+        epoch, batch = self._start if self._loading is None else self._loading.position()
+        if batch >= epoch_batches:
+            epoch, batch = epoch + 1, 0
+        return {"epoch": epoch, "batch": batch}
+
+    def loader(self, seat: Seat) -> ResumableLoader:
+        """See `TrainingData`."""
+        split = self._cached.split("train")
+        self._loading = self._batching.loader(
+            split, seat, num_workers=self._num_workers, start=self._start
+        )
+        return self._loading
+
+    def end(self) -> None:
+        """Nothing; the report of what was prepared tells all."""
+
+
+class FromStream:
+    """Batches of the sources' text as it is read; only its head is prepared, for evaluation.
+
+    Args:
+        cached: the prepared head.
+        batching: of training.
+        encoder: as that of the head.
+        buffer: proteins that are shuffled together; see `buffers.BufferReader`.
+        num_workers: processes that make batches; 0 makes them here.
+    """
+
+    def __init__(
+        self, cached: Cached, batching: Batching, encoder: Encoder, *, buffer: int, num_workers: int
+    ) -> None:
+        _check_streamable(batching, buffer)
+        self._cached = cached
+        self._batching = batching
+        self._encoder = encoder
+        self._buffer = buffer
+        self._num_workers = num_workers
+        self._start = Position()
+        self._loading: StreamLoader | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """The sources by name and size, and how they are read.
+
+        Their time of change is left out: a copy on another machine is as good.
+        """
+        return {"mode": "stream", "buffer": self._buffer, **self._sources}
+
+    @cached_property
+    def _sources(self) -> dict[str, Any]:
+        names = expand(self._cached.sources)
+        known_by = [name if is_address(name) else Path(name).name for name in names]
+        return {
+            "sources": [[known, size(name)] for known, name in zip(known_by, names, strict=True)],
+            "head": self._cached.how.head,
+            "residue_policy": self._encoder.policy,
+        }
+
+    def begin(self) -> None:
+        """See `TrainingData`."""
+        self._start = Position()
+
+    def resume(self, position: dict[str, Any]) -> None:
+        """See `TrainingData`."""
+        self._start = Position.from_plain(position)
+
+    def position(self, epoch_batches: float) -> dict[str, Any]:
+        """See `TrainingData`; a limited epoch ends where the next one goes on."""
+        loading = self._loading
+        return (self._start if loading is None else loading.position()).plain()
+
+    def loader(self, seat: Seat) -> StreamLoader:
+        """See `TrainingData`.
+
+        Raises: UserError if the ranks could not share every batch.
+        """
+        rule, tokens = self._batching.row_rule, self._batching.batch_tokens
+        assert rule.row_tokens is not None
+        least = (tokens // rule.row_tokens + 1) // 2  # see `order.make_buckets`
+        if least < seat.num_ranks:
+            raise UserError(
+                f"a batch of {tokens:,} tokens may hold no more than {least} rows of up to"
+                f" {rule.row_tokens:,}, which {seat.num_ranks} ranks cannot share. Raise"
+                " data.batch_tokens, lower data.max_length, or use fewer ranks."
+            )
+        self._encoder.rule.load()  # here, and not once in every worker
+        names = expand(self._cached.sources)
+        reader = BufferReader(names, self._encoder, self._buffer, self._held_out(), rule.cuts_to)
+        self._loading = StreamLoader(
+            StreamedBatches(reader, self._batching, seat),
+            num_workers=self._num_workers,
+            start=self._start,
+            seat=seat,
+        )
+        return self._loading
+
+    def _held_out(self) -> NDArray[np.uint64]:
+        """Digests of the sequences that evaluation asks for."""
+        splits = [self._cached.split(name) for name in SPLITS if name != SPLITS[TRAIN]]
+        proteins = [residues for split in splits for residues in split]
+        if not proteins:
+            return np.zeros(0, np.uint64)
+        lengths = np.array([len(residues) for residues in proteins])
+        return np.unique(digest_each(np.concatenate(proteins), lengths)[:, 0])
+
+    def end(self) -> None:
+        """Tell what was read of an epoch that was broken off."""
+        if self._loading is not None:
+            self._loading.tell("read so far in this epoch")
+
+
+def _check_streamable(batching: Batching, buffer: int) -> None:
+    """Refuse what one pass over the sources cannot give."""
+    rule = batching.row_rule
+    if buffer < 1:
+        raise UserError(f"data.buffer: expected at least 1 protein, got {buffer}")
+    if rule.context == "homologs":
+        raise UserError(
+            "data.mode=stream: context=homologs needs all members of a cluster side by side, and"
+            " they lie all over the sources. Set data.mode=shards."
+        )
+    if rule.row_tokens is None:
+        raise UserError(
+            "data.max_length: data.mode=stream needs a number, since the longest protein is not"
+            " known beforehand. With data.crop=all nothing is cut away."
+        )
+    if rule.row_tokens > batching.batch_tokens:
+        raise UserError(
+            f"data.batch_tokens: expected at least {rule.row_tokens:,}, to hold a row of"
+            f" data.max_length, got {batching.batch_tokens:,}"
+        )
