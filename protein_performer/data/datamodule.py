@@ -165,14 +165,12 @@ class ProteinDataModule(pl.LightningDataModule):
         orders = {
             name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
         }
-        lengths = {name: self.split(name).length_counts() for name in orders}
+        lengths = {name: self.split(name).length_counts() for name in self.manifest["splits"]}
         padding = {
             name: padding_share(self._rows(name)[1].length_counts, order)
             for name, order in orders.items()
         }
-        return make_report(
-            self.manifest, lengths, orders, padding, self.row_rule.cuts_to, self.alphabet
-        )
+        return make_report(self.manifest, lengths, orders, padding, self.row_rule.cuts_to)
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of the training set, from where the checkpoint stopped."""
