@@ -23,7 +23,7 @@ from protein_performer.data.place import read_from
 from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
 from protein_performer.data.records import ReadCounts
 from protein_performer.data.remote import is_address
-from protein_performer.data.shards import StoredSplit
+from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit, file_sha256
 from protein_performer.data.sources import expand, size
 from protein_performer.data.splits import OOD, SPLITS, SplitRule
 from protein_performer.data.work import DIGESTS, JOURNAL, Work, write_whole
@@ -57,6 +57,16 @@ class Preparation:
         """All of it, in plain types, as JSON gives them back."""
         definition: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **asdict(self)}))
         return definition
+
+    @classmethod
+    def from_definition(cls, definition: dict[str, Any]) -> "Preparation":
+        """What `definition` told, as a manifest has it."""
+        return cls(
+            Alphabet(**definition["alphabet"]),
+            definition["residue_policy"],
+            SplitRule(**definition["splits"]),
+            definition["shard_proteins"],
+        )
 
 
 def fingerprints(sources: Sequence[str], how: Preparation) -> dict[str, Any]:
@@ -248,6 +258,9 @@ def _describe(work: Work, number: int, copies: Copies, how: Preparation) -> dict
         "copies_across_splits": across,
         "met": asdict(work.progress.met[number]),
         "residue_counts": counts.by_token.tolist(),
+        "index_sha256": {
+            name: file_sha256(writer.folder / name) for name in (BY_LENGTH, LENGTH_COUNTS)
+        },
         "shards": [shard._asdict() for shard in writer.shards],
     }
 
