@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from protein_performer.data.prepare import Preparation, fingerprints
+from protein_performer.data.prepared import is_prepared, read_manifest
 from protein_performer.data.remote import is_address
 from protein_performer.data.sources import expand
 from protein_performer.errors import UserError
@@ -26,3 +29,27 @@ def prepared_folder(sources: Sequence[str], how: Preparation, cache: Path | None
     digest = hashlib.sha256(identity.encode()).hexdigest()
     stem = Path(names[0]).name.split(".")[0] or "proteins"
     return (cache or Path(names[0]).parent / "prepared") / f"{stem}-{digest[:12]}"
+
+
+def other_forms(folder: Path, manifest: dict[str, Any]) -> list[Path]:
+    """Other prepared folders beside this one, made from sources of the same names.
+
+    Args:
+        folder: of `prepared_folder`.
+        manifest: of it.
+    """
+    stem = folder.name.rpartition("-")[0]
+    alike = re.compile(re.escape(stem) + "-[0-9a-f]{12}")
+    beside = [path for path in sorted(folder.parent.iterdir()) if alike.fullmatch(path.name)]
+    ours = [each["name"] for each in manifest["sources"]]
+    return [path for path in beside if path != folder and _source_names(path) in (ours, None)]
+
+
+def _source_names(folder: Path) -> list[str] | None:
+    """Of a prepared folder; None of one that no version of today reads; [] if it is none."""
+    if not is_prepared(folder):
+        return []
+    try:
+        return [each["name"] for each in read_manifest(folder)["sources"]]
+    except UserError:
+        return None

@@ -10,14 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.cache import prepared_folder
+from protein_performer.alphabet import Alphabet
 from protein_performer.data.collate import Batches
 from protein_performer.data.contexts import Context, RowRule
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.origins import make_origin
+from protein_performer.data.prepare import Preparation
 from protein_performer.data.proteins import Crop
 from protein_performer.data.report import DataReport, make_report, padding_share
 from protein_performer.data.rows import RowIndex, RowLayout
@@ -30,17 +29,16 @@ log = logging.getLogger(__name__)
 
 
 class ProteinDataModule(pl.LightningDataModule):
-    """FASTA files to batches for training, validation, test and OOD.
+    """FASTA files or prepared shards to batches for training, validation, test and OOD.
 
     `prepare_data` writes the sources' prepared form into `cache_dir`, once. Training resumes on
     the next unseen batch: the position is in the checkpoint, and any number of ranks and workers
     goes on from it with the same global batches.
 
     Args:
-        sources: FASTA or FASTA.gz files, or globs.
+        sources, splits, origin: where the proteins come from, which belongs where, and how they
+            become tokens; see `origins.make_origin`.
         objective: what is asked of the model.
-        splits: which protein belongs where.
-        alphabet, residue_policy: how residues become tokens.
         context, max_length, crop, clusters: what stands in a row; see `RowRule`.
         batch_tokens: the most tokens of a global batch (of all ranks together), padding and special
             tokens included. Gradient accumulation multiplies it.
@@ -50,17 +48,14 @@ class ProteinDataModule(pl.LightningDataModule):
         seed: of order, windows and masks in training.
         eval_seed: of the masks in evaluation; keep it, or figures cannot be compared.
         num_workers: processes that make batches; 0 makes them in the training process.
-        cache_dir: where prepared folders go; None for `prepared/` beside the first source.
     """
 
     def __init__(
         self,
-        sources: str | Sequence[str],
+        sources: str | Sequence[str] | None,
         objective: Objective,
-        splits: SplitRule,
+        splits: SplitRule | None = None,
         *,
-        alphabet: Alphabet | None = None,
-        residue_policy: ResiduePolicy = "error",
         context: Context = "protein",
         max_length: int | None = 1024,
         crop: Crop | None = "window",
@@ -71,18 +66,15 @@ class ProteinDataModule(pl.LightningDataModule):
         seed: int = 0,
         eval_seed: int = 0,
         num_workers: int = 0,
-        cache_dir: str | Path | None = None,
+        **origin: Any,
     ) -> None:
         super().__init__()
         if bucket_ratio <= 1:
             raise UserError(f"data.bucket_ratio: expected more than 1, got {bucket_ratio}")
         if min(seed, eval_seed) < 0:
             raise UserError(f"data: expected seeds of at least 0, got {seed} and {eval_seed}")
-        self.sources = [sources] if isinstance(sources, str) else list(sources)
+        self.origin = make_origin(sources, splits, **origin)
         self.objective = objective
-        self.alphabet = alphabet or Alphabet()
-        self.residue_policy = residue_policy
-        self.preparation = Preparation(self.alphabet, residue_policy, splits)
         self.row_rule = RowRule(context, max_length, crop, clusters)
         self.batch_tokens = batch_tokens
         self.eval_batch_tokens = eval_batch_tokens or batch_tokens
@@ -90,27 +82,36 @@ class ProteinDataModule(pl.LightningDataModule):
         self.seed = seed
         self.eval_seed = eval_seed
         self.num_workers = num_workers
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self._start = (0, 0)  # (epoch, batch) to train from
         self._loading: ResumableLoader | None = None  # the training batches
 
-    @cached_property
+    @property
+    def preparation(self) -> Preparation:
+        """How the records became tokens in splits."""
+        return self.origin.preparation
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """How residues became tokens."""
+        return self.preparation.alphabet
+
+    @property
     def folder(self) -> Path:
         """The prepared folder."""
-        return prepared_folder(self.sources, self.preparation, self.cache_dir)
+        return self.origin.folder
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was read, dropped and written; prepares the data if that was not done."""
         self.prepare_data()
-        return read_manifest(self.folder)
+        return self.origin.manifest
 
     def prepare_data(self) -> None:
-        """Prepare the sources, unless a folder made from the same ones is there."""
-        prepare(self.sources, self.folder, self.preparation, workers=self.num_workers)
-        manifest = read_manifest(self.folder)
+        """Prepare or fetch what is not there yet."""
+        self.origin.prepare(self.num_workers)
+        manifest = self.origin.manifest
         for name in [name for name, split in manifest["splits"].items() if split["proteins"]]:
-            self.row_rule.prepare(open_split(self.folder, manifest, name))
+            self.row_rule.prepare(self.origin.split(name))
 
     @property
     def test_names(self) -> tuple[str, ...]:
@@ -123,7 +124,7 @@ class ProteinDataModule(pl.LightningDataModule):
         for name in wanted.get(stage, ()):
             if len(self.split(name)) == 0:
                 raise UserError(
-                    f"{', '.join(self.sources)}: the {name} split is empty. Give more proteins, or"
+                    f"{self.origin.name}: the {name} split is empty. Give more proteins, or"
                     f" raise its share in data.splits ({self.preparation.splits})."
                 )
         if stage == "fit":
@@ -132,7 +133,8 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def split(self, name: str) -> StoredSplit:
         """The stored proteins of `train`, `valid`, `test` or `ood`."""
-        return open_split(self.folder, self.manifest, name)
+        _ = self.manifest  # prepares
+        return self.origin.split(name)
 
     def residue_counts(self) -> Tensor:
         """(V,) int64, how often each token occurs in the training set; no special tokens."""
