@@ -80,7 +80,7 @@ class ShardCache:
 
         Raises: UserError, as `RemoteFile.fetch`.
         """
-        with locked(self.path(shard, "lock")):
+        with locked(self.path(shard, "lock"), told=False):
             missing = [kind for kind in KEPT_FILES if not self.path(shard, kind).exists()]
             if missing:
                 self._reserve(shard)
