@@ -101,6 +101,15 @@ def test_batches_are_those_of_the_local_folder(folder, tmp_path, bound, workers)
         assert max(most) <= bound * 1e9
 
 
+def test_rows_of_homologs_are_those_of_the_local_folder(folder, tmp_path):
+    """What is derived from shards and accessions comes from the address, too."""
+    clusters = str(folder.parent / "clusters.tsv")
+    rows = {"context": "homologs", "clusters": clusters, "crop": None, "max_length": 500}
+    expected = batches(data_module(tmp_path, prepared=folder, **rows))
+    with serve(site_of(folder)) as site:
+        assert batches(at(site, tmp_path, cache_gigabytes=BOUND, **rows)) == expected
+
+
 PROGRAM = """
 import random, sys
 from pathlib import Path
