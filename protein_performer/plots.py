@@ -51,3 +51,48 @@ def curves_figure(
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def proteins_figure(
+    length_counts: Mapping[str, NDArray[np.integer]],
+    shares: Mapping[str, Mapping[str, float]],
+    marks: Mapping[str, float],
+    title: str,
+) -> Figure:
+    """How long the proteins of each split are, and of which residues they are made.
+
+    Args:
+        length_counts: split -> (longest + 1,) number of proteins of each length; empty splits are
+            left out.
+        shares: split -> letter -> share of its residues.
+        marks: name -> a length, drawn as an upright line.
+        title: above the picture.
+    """
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    lengths, residues = figure.subplots(2, 1)
+    present = {name: counts for name, counts in length_counts.items() if counts.any()}
+    shortest = max(1, min(int(np.flatnonzero(counts)[0]) for counts in present.values()))
+    longest = max(map(len, present.values()))
+    edges = np.unique(np.geomspace(shortest, longest + 1, 45).astype(np.int64))
+    for name, counts in present.items():
+        here = np.histogram(np.arange(len(counts)), edges, weights=counts)[0]
+        # A share for each doubling of the length: the area below a curve is 1 on the log axis.
+        density = here / here.sum() / np.diff(np.log2(edges))
+        lengths.stairs(density, edges, label=f"{name} ({int(counts.sum()):,})", linewidth=1.5)
+    for (name, length), style in zip(marks.items(), ("--", ":", "-."), strict=False):
+        lengths.axvline(length, color="k", linestyle=style, linewidth=1, label=f"{name} {length:g}")
+    lengths.set_xscale("log")
+    lengths.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    lengths.set(xlabel="residues of a protein", ylabel="share of proteins per doubling")
+    lengths.legend()
+    width = 0.8 / len(present)
+    for number, name in enumerate(present):
+        letters = list(shares[name])
+        place = np.arange(len(letters)) + (number - (len(present) - 1) / 2) * width
+        residues.bar(place, [100 * share for share in shares[name].values()], width, label=name)
+    residues.set_xticks(range(len(letters)), letters)
+    residues.margins(x=0.01)
+    residues.set(xlabel="residue", ylabel="share of residues, %")
+    residues.legend()
+    figure.suptitle(title)
+    return figure

@@ -235,7 +235,7 @@ class ProteinTransformer(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, num_layers: int) -> None:
-        """Normal weights of std sqrt(2 / 5E), less by depth where they write to the residual stream.
+        """Normal weights of std sqrt(2 / 5E), of the residual branches' outputs less, by depth.
 
         Sources: Nguyen and Salazar 2019 (arXiv:1910.05895, SmallInit), and for the factor
         1/sqrt(2 layers) Radford et al. 2019 (GPT-2, section 2.3), whose constant 0.02 is meant for

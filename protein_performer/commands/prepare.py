@@ -1,6 +1,7 @@
 """Turn FASTA or flat files into token shards, once; or check shards that are there.
 
-Killed at any moment, the same command goes on and ends in the same bytes.
+Killed at any moment, the same command goes on and ends in the same bytes. What was read, dropped,
+replaced and left out is printed, and kept in OUT as report.json and report.png.
 
   protein-performer prepare data/trembl/uniprot_trembl.fasta.gz data/trembl/shards --workers 4
   protein-performer prepare 'data/*.fasta.gz' shards --split-test 0.05 --split-by accession
@@ -9,6 +10,7 @@ Killed at any moment, the same command goes on and ends in the same bytes.
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any, get_args
@@ -24,10 +26,17 @@ from rich.progress import (
 )
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.data.folder_report import FolderReport, LengthCounts, describe_folder
+from protein_performer.data.lengths import PAPER
 from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepared import open_split
 from protein_performer.data.splits import By, SplitRule
 from protein_performer.data.verify import verify
+from protein_performer.data.work import write_whole
 from protein_performer.errors import UserError
+from protein_performer.plots import proteins_figure
+
+REPORT, PICTURE = "report.json", "report.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(ResiduePolicy),
         default="error",
         help="of characters that are no residues (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help=f"for the picture, instead of OUT/{PICTURE}"
     )
     split = parser.add_argument_group("splits")
     split.add_argument("--split-valid", type=float, default=0.001, metavar="SHARE")
@@ -96,11 +108,18 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         raise UserError(f"--workers: expected at least 0, got {args.workers}")
     how = Preparation(Alphabet(), args.residue_policy, _rule(args))
     manifest = _prepare(sources, Path(out), how, args.workers)
-    _print(console, manifest)
-    console.print(f"{out}\nNext:  protein-performer prepare --verify {out}", soft_wrap=True)
-    for split in manifest["splits"].values():
-        del split["shards"]  # long, and in the manifest
-    return {"path": out, **manifest}
+    report, picture = _report(Path(out), manifest, args.plot)
+    for paragraph in report.paragraphs(with_paper=True):
+        console.print(paragraph + "\n", soft_wrap=True, markup=False)
+    console.print(
+        f"{out}, {picture}\nNext:\n"
+        f"  python train.py data.prepared={out}\n"
+        f"  protein-performer prepare --verify {out}",
+        soft_wrap=True,
+        markup=False,
+    )
+    definition = manifest["definition"]
+    return {"path": out, "picture": str(picture), "definition": definition, **report.plain()}
 
 
 def _rule(args: argparse.Namespace) -> SplitRule:
@@ -134,25 +153,30 @@ def _prepare(sources: list[str], out: Path, how: Preparation, workers: int) -> d
         return prepare(sources, out, how, workers=workers, on_progress=show)
 
 
-def _print(console: Console, manifest: dict[str, Any]) -> None:
-    console.print(
-        f"{'split':5}  {'proteins':>11}  {'residues':>15}  {'copies':>9}  {'across':>7}"
-        f"  {'lower':>7}  {'rare':>7}  {'unknown':>7}  {'skipped':>7}",
-        soft_wrap=True,
+def _report(out: Path, manifest: dict[str, Any], picture: Path | None) -> tuple[FolderReport, Path]:
+    """The report, kept in the folder, and its picture; what is there already is left alone."""
+    counts = {name: open_split(out, manifest, name).length_counts() for name in manifest["splits"]}
+    report = describe_folder(manifest, counts)
+    path = out / REPORT
+    kept = path.exists() and json.loads(path.read_text()) == report.plain()
+    if picture is not None:
+        _draw(report, counts, picture)
+    elif not (kept and (out / PICTURE).exists()):
+        _draw(report, counts, out / PICTURE)
+    if not kept:
+        write_whole(path, report.plain())
+    return report, picture or out / PICTURE
+
+
+def _draw(report: FolderReport, counts: LengthCounts, path: Path) -> None:
+    paper = PAPER["train"]
+    figure = proteins_figure(
+        counts,
+        {name: split.residue_shares for name, split in report.splits.items()},
+        {"paper's mean": paper.mean, "paper's median": paper.median},
+        f"{report.read['records']:,} records; without copies {report.all.residues:,} residues",
     )
-    for name, split in manifest["splits"].items():
-        met = split["met"]
-        console.print(
-            f"{name:5}  {split['proteins']:>11,}  {split['residues']:>15,}"
-            f"  {split['duplicates']:>9,}  {split['copies_across_splits']:>7,}"
-            f"  {met['lower_case']:>7,}  {met['rare']:>7,}  {met['unknown']:>7,}"
-            f"  {met['skipped']:>7,}",
-            soft_wrap=True,
-        )
-    console.print(
-        f"{manifest['read']['records']:,} records read; {manifest['read']['empty']:,} without a"
-        f" sequence and {manifest['emptied']:,} without a residue left out;"
-        f" {manifest['repeated_accessions']:,} repeated accessions; equal sequences in two splits:"
-        f" {manifest['leaks']:,}",
-        soft_wrap=True,
-    )
+    partial = path.with_name(f".{path.name}.partial")
+    # Without the program's version, equal folders have equal pictures.
+    figure.savefig(partial, dpi=120, format="png", metadata={"Software": None})
+    partial.replace(path)

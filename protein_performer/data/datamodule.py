@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,14 +12,19 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.alphabet import Alphabet
 from protein_performer.data.batching import Batching, Seat
-from protein_performer.data.cache import Cached
 from protein_performer.data.contexts import Context, RowRule
-from protein_performer.data.encoding import Encoder
-from protein_performer.data.modes import FromShards, FromStream, Mode, TrainingData
+from protein_performer.data.modes import (
+    FromShards,
+    FromStream,
+    Mode,
+    TrainingData,
+    check_streamable,
+)
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder
+from protein_performer.data.origins import Sources, make_origin
 from protein_performer.data.prepare import Preparation
 from protein_performer.data.proteins import Crop
 from protein_performer.data.report import DataReport, make_report, padding_share
@@ -32,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class ProteinDataModule(pl.LightningDataModule):
-    """FASTA files to batches for training, validation, test and OOD.
+    """FASTA files or prepared shards to batches for training, validation, test and OOD.
 
     `prepare_data` writes the sources' prepared form into `cache_dir`, once; in the mode `stream`
     only that of their head, which evaluation takes its proteins from, while training reads the
@@ -40,13 +46,12 @@ class ProteinDataModule(pl.LightningDataModule):
     checkpoint, and any number of ranks and workers goes on from it with the same global batches.
 
     Args:
-        sources: FASTA or flat files, plain or gzip, globs, or addresses.
+        sources, splits, origin: where the proteins come from, which belongs where, and how they
+            become tokens; see `origins.make_origin`.
         objective: what is asked of the model.
-        splits: which protein belongs where.
         mode: `shards`, prepared as a whole before training; or `stream`, for sources of any size.
         buffer: proteins that a stream shuffles together, in memory.
         head: records that evaluation and the residue counts are of in a stream.
-        alphabet, residue_policy: how residues become tokens.
         context, max_length, crop, clusters: what stands in a row; see `RowRule`.
         batch_tokens: the most tokens of a global batch (of all ranks together), padding and special
             tokens included. Gradient accumulation multiplies it.
@@ -56,20 +61,17 @@ class ProteinDataModule(pl.LightningDataModule):
         seed: of order, windows and masks in training.
         eval_seed: of the masks in evaluation; keep it, or figures cannot be compared.
         num_workers: processes that make batches; 0 makes them in the training process.
-        cache_dir: where prepared folders go; None for `prepared/` beside the first source.
     """
 
     def __init__(
         self,
-        sources: str | Sequence[str],
+        sources: str | Sequence[str] | None,
         objective: Objective,
-        splits: SplitRule,
+        splits: SplitRule | None = None,
         *,
         mode: Mode = "shards",
         buffer: int = 16384,
         head: int = 50_000,
-        alphabet: Alphabet | None = None,
-        residue_policy: ResiduePolicy = "error",
         context: Context = "protein",
         max_length: int | None = 1024,
         crop: Crop | None = "window",
@@ -80,7 +82,7 @@ class ProteinDataModule(pl.LightningDataModule):
         seed: int = 0,
         eval_seed: int = 0,
         num_workers: int = 0,
-        cache_dir: str | Path | None = None,
+        **origin: Any,
     ) -> None:
         super().__init__()
         if bucket_ratio <= 1:
@@ -91,53 +93,79 @@ class ProteinDataModule(pl.LightningDataModule):
             raise UserError(f"data.mode: expected one of {get_args(Mode)}, got {mode!r}")
         if head < 1:
             raise UserError(f"data.head: expected at least 1 record, got {head}")
-        self.sources = [sources] if isinstance(sources, str) else list(sources)
-        self.objective = objective
-        self.alphabet = alphabet or Alphabet()
-        self.residue_policy = residue_policy
-        self.num_workers = num_workers
         self.head = head if mode == "stream" else None
-        self.preparation = Preparation(self.alphabet, residue_policy, splits, head=self.head)
-        rule = RowRule(context, max_length, crop, clusters)
-        self._of_training = Batching(
-            objective, self.alphabet, rule, batch_tokens, bucket_ratio, seed, evaluating=False
-        )
-        self._of_evaluation = replace(
-            self._of_training,
-            batch_tokens=eval_batch_tokens or batch_tokens,
-            seed=eval_seed,
-            evaluating=True,
-        )
-        self._cached = Cached(
-            self.sources,
-            self.preparation,
-            None if cache_dir is None else Path(cache_dir),
-            # Processes take longer to start than a head takes to prepare.
-            workers=0 if self.head else num_workers,
-            complete=rule.prepare,
-        )
-        self._training: TrainingData
-        if mode == "stream":
-            encoder = Encoder(self.alphabet, residue_policy, splits)
-            self._training = FromStream(
-                self._cached, self._of_training, encoder, buffer=buffer, num_workers=num_workers
-            )
-        else:
-            self._training = FromShards(self._cached, self._of_training, num_workers=num_workers)
+        self.origin = make_origin(sources, splits, head=self.head, **origin)
+        self.objective = objective
+        self.row_rule = RowRule(context, max_length, crop, clusters)
+        self.batch_tokens = batch_tokens
+        self.eval_batch_tokens = eval_batch_tokens or batch_tokens
+        self.bucket_ratio = bucket_ratio
+        self.seed = seed
+        self.eval_seed = eval_seed
+        self.num_workers = num_workers
+        self.buffer = buffer
+        if self.head is not None:
+            check_streamable(self.row_rule, batch_tokens, buffer)
+
+    @property
+    def preparation(self) -> Preparation:
+        """How the records became tokens in splits."""
+        return self.origin.preparation
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """How residues became tokens."""
+        return self.preparation.alphabet
 
     @property
     def folder(self) -> Path:
         """The prepared folder."""
-        return self._cached.folder
+        return self.origin.folder
+
+    @cached_property
+    def _of_training(self) -> Batching:
+        return Batching(
+            self.objective,
+            self.alphabet,
+            self.row_rule,
+            self.batch_tokens,
+            self.bucket_ratio,
+            self.seed,
+            evaluating=False,
+        )
+
+    @cached_property
+    def _of_evaluation(self) -> Batching:
+        return replace(
+            self._of_training,
+            batch_tokens=self.eval_batch_tokens,
+            seed=self.eval_seed,
+            evaluating=True,
+        )
+
+    @cached_property
+    def _training(self) -> TrainingData:
+        batching, workers = self._of_training, self.num_workers
+        if self.head is None:
+            return FromShards(self.split, batching, num_workers=workers)
+        assert isinstance(self.origin, Sources)  # see `make_origin`
+        return FromStream(
+            self.origin, self.split, batching, buffer=self.buffer, num_workers=workers
+        )
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What was read, dropped and written; prepares the data if that was not done."""
-        return self._cached.manifest
+        self.prepare_data()
+        return self.origin.manifest
 
     def prepare_data(self) -> None:
-        """Prepare the sources (or their head), unless a folder made from the same ones is there."""
-        self._cached.prepare()
+        """Prepare or fetch what is not there yet."""
+        # Processes take longer to start than a head takes to prepare.
+        self.origin.prepare(self.num_workers if self.head is None else 0)
+        manifest = self.origin.manifest
+        for name in [name for name, split in manifest["splits"].items() if split["proteins"]]:
+            self.row_rule.prepare(self.origin.split(name))
 
     @property
     def test_names(self) -> tuple[str, ...]:
@@ -151,7 +179,7 @@ class ProteinDataModule(pl.LightningDataModule):
             if len(self.split(name)) == 0:
                 more = "Give more proteins" if self.head is None else "Raise data.head"
                 raise UserError(
-                    f"{', '.join(self.sources)}: the {name} split is empty. {more}, or"
+                    f"{self.origin.name}: the {name} split is empty. {more}, or"
                     f" raise its share in data.splits ({self.preparation.splits})."
                 )
         if stage == "fit":
@@ -171,7 +199,8 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def split(self, name: str) -> StoredSplit:
         """The stored proteins of `train`, `valid`, `test` or `ood`."""
-        return self._cached.split(name)
+        _ = self.manifest  # prepares
+        return self.origin.split(name)
 
     def residue_counts(self) -> Tensor:
         """(V,) int64, how often each token occurs in the training set; no special tokens."""
@@ -195,13 +224,12 @@ class ProteinDataModule(pl.LightningDataModule):
         orders = {
             name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
         }
-        lengths = {name: self.split(name).length_counts() for name in orders}
+        lengths = {name: self.split(name).length_counts() for name in self.manifest["splits"]}
         padding = {
             name: padding_share(self._batching(name).rows(self.split(name))[1].length_counts, order)
             for name, order in orders.items()
         }
-        cuts_to = self._of_training.row_rule.cuts_to
-        return make_report(self.manifest, lengths, orders, padding, cuts_to, self.alphabet)
+        return make_report(self.manifest, lengths, orders, padding, self.row_rule.cuts_to)
 
     def train_dataloader(self) -> ResumableLoader | StreamLoader:
         """Batches of training, from where the checkpoint stopped."""

@@ -18,6 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from protein_performer.data.locking import locked
 from protein_performer.data.transfer import Broken, NoSuchPart, Patience, body, get
 from protein_performer.errors import UserError
 
@@ -42,7 +43,8 @@ def download(
     """Fetch a file to `target`, which is there only when it is whole.
 
     Until then the bytes are in `target.part`; called again after a break of any kind, the transfer
-    goes on behind them if the server can send a part and the file is still the same there.
+    goes on behind them if the server can send a part and the file is still the same there. Of
+    several processes one fetches, and the others wait.
 
     Args:
         url: an http(s) address.
@@ -59,7 +61,12 @@ def download(
     if target.exists():
         return _keep(target, expected)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _bar(target.name, progress) as (bar, task):
+    with (
+        locked(target.with_name(f".{target.name}.lock")),
+        _bar(target.name, progress) as (bar, task),
+    ):
+        if target.exists():  # another process was faster
+            return _keep(target, expected)
         part = _Part(target, expected)
         part.fetch(url, patience or Patience(), bar, task)
         if expected is not None:

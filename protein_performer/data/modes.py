@@ -1,5 +1,6 @@
 """Two ways to have batches of training: from shards on the disk, or as the sources are read."""
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 
 from protein_performer.data.batching import Batching, Seat
 from protein_performer.data.buffers import BufferReader
-from protein_performer.data.cache import Cached
+from protein_performer.data.contexts import RowRule
 from protein_performer.data.encoding import Encoder, digest_each
+from protein_performer.data.origins import Sources
 from protein_performer.data.remote import is_address
 from protein_performer.data.sampler import ResumableLoader
+from protein_performer.data.shards import StoredSplit
 from protein_performer.data.sources import expand, size
 from protein_performer.data.splits import SPLITS, TRAIN
 from protein_performer.data.stream import Position, StreamedBatches, StreamLoader
@@ -54,10 +57,18 @@ class TrainingData(Protocol):
 
 
 class FromShards:
-    """Batches of the prepared training set, all of it shuffled."""
+    """Batches of the prepared training set, all of it shuffled.
 
-    def __init__(self, cached: Cached, batching: Batching, *, num_workers: int) -> None:
-        self._cached = cached
+    Args:
+        split: opens one by its name.
+        batching: of training.
+        num_workers: processes that make batches; 0 makes them here.
+    """
+
+    def __init__(
+        self, split: Callable[[str], StoredSplit], batching: Batching, *, num_workers: int
+    ) -> None:
+        self._split = split
         self._batching = batching
         self._num_workers = num_workers
         self._start = (0, 0)  # (epoch, batch)
@@ -84,9 +95,8 @@ class FromShards:
 
     def loader(self, seat: Seat) -> ResumableLoader:
         """See `TrainingData`."""
-        split = self._cached.split("train")
         self._loading = self._batching.loader(
-            split, seat, num_workers=self._num_workers, start=self._start
+            self._split("train"), seat, num_workers=self._num_workers, start=self._start
         )
         return self._loading
 
@@ -98,20 +108,27 @@ class FromStream:
     """Batches of the sources' text as it is read; only its head is prepared, for evaluation.
 
     Args:
-        cached: the prepared head.
+        origin: the sources, of which the head is prepared.
+        split: opens one of the head by its name.
         batching: of training.
-        encoder: as that of the head.
         buffer: proteins that are shuffled together; see `buffers.BufferReader`.
         num_workers: processes that make batches; 0 makes them here.
     """
 
     def __init__(
-        self, cached: Cached, batching: Batching, encoder: Encoder, *, buffer: int, num_workers: int
+        self,
+        origin: Sources,
+        split: Callable[[str], StoredSplit],
+        batching: Batching,
+        *,
+        buffer: int,
+        num_workers: int,
     ) -> None:
-        _check_streamable(batching, buffer)
-        self._cached = cached
+        how = origin.preparation
+        self._origin = origin
+        self._split = split
         self._batching = batching
-        self._encoder = encoder
+        self._encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
         self._buffer = buffer
         self._num_workers = num_workers
         self._start = Position()
@@ -126,11 +143,11 @@ class FromStream:
 
     @cached_property
     def _sources(self) -> dict[str, Any]:
-        names = expand(self._cached.sources)
+        names = expand(self._origin.names)
         known_by = [name if is_address(name) else Path(name).name for name in names]
         return {
             "sources": [[known, size(name)] for known, name in zip(known_by, names, strict=True)],
-            "head": self._cached.how.head,
+            "head": self._origin.preparation.head,
             "residue_policy": self._encoder.policy,
         }
 
@@ -162,7 +179,7 @@ class FromStream:
                 " data.batch_tokens, lower data.max_length, or use fewer ranks."
             )
         self._encoder.rule.load()  # here, and not once in every worker
-        names = expand(self._cached.sources)
+        names = expand(self._origin.names)
         reader = BufferReader(names, self._encoder, self._buffer, self._held_out(), rule.cuts_to)
         self._loading = StreamLoader(
             StreamedBatches(reader, self._batching, seat),
@@ -174,7 +191,7 @@ class FromStream:
 
     def _held_out(self) -> NDArray[np.uint64]:
         """Digests of the sequences that evaluation asks for."""
-        splits = [self._cached.split(name) for name in SPLITS if name != SPLITS[TRAIN]]
+        splits = [self._split(name) for name in SPLITS if name != SPLITS[TRAIN]]
         proteins = [residues for split in splits for residues in split]
         if not proteins:
             return np.zeros(0, np.uint64)
@@ -187,9 +204,8 @@ class FromStream:
             self._loading.tell("read so far in this epoch")
 
 
-def _check_streamable(batching: Batching, buffer: int) -> None:
+def check_streamable(rule: RowRule, batch_tokens: int, buffer: int) -> None:
     """Refuse what one pass over the sources cannot give."""
-    rule = batching.row_rule
     if buffer < 1:
         raise UserError(f"data.buffer: expected at least 1 protein, got {buffer}")
     if rule.context == "homologs":
@@ -202,8 +218,8 @@ def _check_streamable(batching: Batching, buffer: int) -> None:
             "data.max_length: data.mode=stream needs a number, since the longest protein is not"
             " known beforehand. With data.crop=all nothing is cut away."
         )
-    if rule.row_tokens > batching.batch_tokens:
+    if rule.row_tokens > batch_tokens:
         raise UserError(
             f"data.batch_tokens: expected at least {rule.row_tokens:,}, to hold a row of"
-            f" data.max_length, got {batching.batch_tokens:,}"
+            f" data.max_length, got {batch_tokens:,}"
         )

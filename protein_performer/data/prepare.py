@@ -23,7 +23,7 @@ from protein_performer.data.place import first_records, read_from
 from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
 from protein_performer.data.records import ReadCounts
 from protein_performer.data.remote import is_address
-from protein_performer.data.shards import StoredSplit
+from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit, file_sha256
 from protein_performer.data.sources import expand, size
 from protein_performer.data.splits import OOD, SPLITS, SplitRule
 from protein_performer.data.work import DIGESTS, JOURNAL, Work, write_whole
@@ -61,6 +61,17 @@ class Preparation:
         if self.head is None:  # folders of whole sources say nothing of it
             del definition["head"]
         return definition
+
+    @classmethod
+    def from_definition(cls, definition: dict[str, Any]) -> "Preparation":
+        """What `definition` told, as a manifest has it."""
+        return cls(
+            Alphabet(**definition["alphabet"]),
+            definition["residue_policy"],
+            SplitRule(**definition["splits"]),
+            definition["shard_proteins"],
+            definition.get("head"),
+        )
 
 
 def fingerprints(sources: Sequence[str], how: Preparation) -> dict[str, Any]:
@@ -259,6 +270,9 @@ def _describe(work: Work, number: int, copies: Copies, how: Preparation) -> dict
         "copies_across_splits": across,
         "met": asdict(work.progress.met[number]),
         "residue_counts": counts.by_token.tolist(),
+        "index_sha256": {
+            name: file_sha256(writer.folder / name) for name in (BY_LENGTH, LENGTH_COUNTS)
+        },
         "shards": [shard._asdict() for shard in writer.shards],
     }
 

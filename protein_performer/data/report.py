@@ -1,61 +1,54 @@
-"""What became of the records: read, dropped, copied, cut, and how well they fill the batches."""
+"""What a data module trains on: what lies in its folder, cut and packed into batches."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.alphabet import Alphabet
+from protein_performer.data.folder_report import (
+    FolderReport,
+    LengthCounts,
+    describe_folder,
+    table,
+)
 from protein_performer.data.order import SPECIALS, BatchOrder
-from protein_performer.data.records import ReadCounts
 
 
 @dataclass(frozen=True)
-class SplitReport:
-    """One split; lengths in residues, of the proteins that take part."""
+class SplitBatches:
+    """The batches of a split."""
 
-    proteins: int
-    residues: int
-    duplicates: int  # exact copies of a protein of this or another split, left out
-    shortest: int
-    median: float
-    mean: float
-    longest: int
-    cut_proteins: int  # longer than max_length
-    cut_residues: int  # of these, outside the window in one epoch
     batches: int
     padding_share: float  # of the places in the batches of an epoch
+    cut_proteins: int  # longer than max_length
+    cut_residues: int  # of these, outside the window in one epoch
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """The whole story; `str()` tells it in a few lines, `plain()` is for JSON."""
+    """The whole story; `str()` tells it in a few tables, `plain()` is for JSON."""
 
-    read: dict[str, Any]  # ReadCounts
-    encoded: dict[str, int]  # ResidueCounts
-    emptied: int  # records that the residue policy `skip` left without a residue
-    warnings: list[str]
-    splits: dict[str, SplitReport]
-    residue_shares: dict[str, float]  # letter -> share, of all splits together
+    folder: FolderReport
+    batches: dict[str, SplitBatches]
 
     def plain(self) -> dict[str, Any]:
         """Plain types."""
         return asdict(self)
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                tell_records(self.read, self.encoded, self.emptied),
-                *(f"warning: {warning}" for warning in self.warnings),
-                *_table(self.splits),
-                "share of each residue, %: "
-                + " ".join(
-                    f"{name} {share:.2%}"[:-1] for name, share in self.residue_shares.items()
-                ),
+        rows = {
+            name: [
+                f"{each.batches:,}",
+                f"{each.padding_share:.2%}",
+                f"{each.cut_proteins:,}",
+                f"{each.cut_residues:,}",
             ]
-        )
+            for name, each in self.batches.items()
+        }
+        columns = ["an epoch", "padding", "cut proteins", "cut residues"]
+        return f"{self.folder}\n\n{table('batches', columns, rows)}"
 
 
 def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: int) -> str:
@@ -68,85 +61,33 @@ def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: i
     )
 
 
-def _table(splits: Mapping[str, SplitReport]) -> list[str]:
-    names = [field.name for field in fields(SplitReport)]
-    rows = [["split", *(name.replace("_", " ") for name in names)]]
-    for name, split in splits.items():
-        figures = [getattr(split, each) for each in names]
-        rows.append(
-            [
-                name,
-                *(f"{each:,.4g}" if isinstance(each, float) else f"{each:,}" for each in figures),
-            ]
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-
-
 def make_report(
     manifest: Mapping[str, Any],
-    lengths: Mapping[str, NDArray[np.int64]],
+    lengths: LengthCounts,
     orders: Mapping[str, BatchOrder],
     padding: Mapping[str, float],
     max_length: int | None,
-    alphabet: Alphabet,
 ) -> DataReport:
     """Add up a report.
 
     Args:
         manifest: of the prepared folder.
         lengths: split -> (longest + 1,) number of proteins of each length.
-        orders: split -> its batches.
-        padding: split -> share of padding among the places of its batches.
+        orders: split that is not empty -> its batches.
+        padding: split that is not empty -> share of padding among the places of its batches.
         max_length: residues of a protein that an epoch shows; None for all.
-        alphabet: that names the residues.
     """
-    splits = {
-        name: _split_report(
-            manifest["splits"][name], counts, len(orders[name]), padding[name], max_length
+    batches = {}
+    for name, order in orders.items():
+        counts = lengths[name]
+        cut = np.maximum(np.arange(len(counts)) - (max_length or len(counts)), 0)
+        batches[name] = SplitBatches(
+            batches=len(order),
+            padding_share=padding[name],
+            cut_proteins=int(counts[cut > 0].sum()),
+            cut_residues=int(counts @ cut),
         )
-        for name, counts in lengths.items()
-    }
-    read = ReadCounts(**manifest["read"])
-    by_token = np.sum([split["residue_counts"] for split in manifest["splits"].values()], axis=0)
-    shares = by_token[alphabet.first_letter :] / by_token.sum()
-    return DataReport(
-        read=manifest["read"],
-        encoded=manifest["residues"],
-        emptied=manifest["emptied"],
-        warnings=read.warnings(),
-        splits=splits,
-        residue_shares=dict(zip(alphabet.letters, shares.tolist(), strict=True)),
-    )
-
-
-def _split_report(
-    entry: Mapping[str, Any],
-    counts: NDArray[np.int64],
-    batches: int,
-    padding: float,
-    max_length: int | None,
-) -> SplitReport:
-    length, proteins = np.arange(len(counts)), int(counts.sum())
-    present = np.flatnonzero(counts)
-    ranks = np.searchsorted(np.cumsum(counts), [(proteins - 1) // 2 + 1, proteins // 2 + 1])
-    cut = np.maximum(length - (max_length or len(counts)), 0)
-    return SplitReport(
-        proteins=proteins,
-        residues=entry["residues"],
-        duplicates=entry["duplicates"],
-        shortest=int(present[0]),
-        median=float(ranks.mean()),
-        mean=entry["residues"] / proteins,
-        longest=int(present[-1]),
-        cut_proteins=int(counts[cut > 0].sum()),
-        cut_residues=int(counts @ cut),
-        batches=batches,
-        padding_share=padding,
-    )
+    return DataReport(describe_folder(manifest, lengths), batches)
 
 
 def padding_share(counts: NDArray[np.int64], order: BatchOrder) -> float:

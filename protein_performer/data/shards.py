@@ -35,6 +35,15 @@ def shard_path(folder: Path, shard: int, kind: str) -> Path:
     return folder / f"{shard:05d}.{kind}"
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal; reads it once, in little memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 class ShardWriter:
     """Writes the proteins of one split, in order; memory does not grow with their number.
 

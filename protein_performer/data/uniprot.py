@@ -6,6 +6,7 @@ Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
 import json
 import logging
 import os
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -89,10 +90,28 @@ def download_release(
             f" {', '.join(sorted(release.files)) or 'no file at all'}"
         )
     url, expected = f"{source.rstrip('/')}/{file}", release.files[file]
+    _announce(path, url, expected, release.version)
     download(url, path, expected=expected, patience=patience, progress=progress)
     origin = {"url": url, "release": release.version, **expected._asdict()}
     origin_path.write_text(json.dumps(origin, indent=2) + "\n")
     return path
+
+
+def _announce(path: Path, url: str, expected: Expected, version: str) -> None:
+    """Say what will be fetched, and refuse what the disk cannot hold."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    there = sum(each.stat().st_size for each in (part, path) if each.exists())
+    missing, free = max(0, expected.size - there), shutil.disk_usage(path.parent).free
+    log.info(
+        "fetching %s of release %s (%.3g GB, of which %.3g are missing) from %s into %s",
+        *(path.name, version or "unknown", expected.size / 1e9, missing / 1e9, url, path.parent),
+    )
+    if missing > free:
+        raise UserError(
+            f"{path.parent}: expected {missing:,} bytes free on its disk for {path.name}, got"
+            f" {free:,}. Name a folder on a larger one."
+        )
 
 
 def _expected(file: ElementTree.Element) -> Expected | None:

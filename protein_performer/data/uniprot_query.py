@@ -4,6 +4,7 @@ Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
 """
 
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 from rich.progress import Progress
 
+from protein_performer.data.locking import locked
 from protein_performer.data.transfer import Patience, get_whole
 from protein_performer.errors import UserError
 
@@ -63,16 +65,39 @@ def download_query(
         away).
     """
     target = Path(target)
-    if target.exists():
+    if target.exists() and _origin_path(target).exists():
         return _keep(target, query)
     target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock")):
+        if target.exists():  # another process was faster
+            return _keep(target, query)
+        return _fetch(query, target, service, patience or Patience(), progress)
+
+
+def download_answer(
+    query: str,
+    folder: str | os.PathLike[str],
+    *,
+    service: str = REST,
+    patience: Patience | None = None,
+    progress: bool = True,
+) -> Path:
+    """As `download_query`, into a file of a folder that is named after the query."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", query).strip("_")[:40]
+    digest = hashlib.sha256(query.encode()).hexdigest()[:8]
+    target = Path(folder) / f"{words}-{digest}.fasta.gz"
+    return download_query(query, target, service=service, patience=patience, progress=progress)
+
+
+def _fetch(query: str, target: Path, service: str, patience: Patience, progress: bool) -> Path:
     parameters = {"query": query, "format": "fasta", "size": PAGE}
     first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
+    log.info("fetching the answer to %s from %s into %s", query, service, target)
     pages = _Pages(target, first)
     with Progress(disable=not progress) as bar:
         task = bar.add_task(target.name, total=None)
         while pages.state.next:
-            pages.fetch_next(patience or Patience())
+            pages.fetch_next(patience)
             bar.update(task, completed=pages.state.entries, total=pages.state.total)
     state = pages.finish()
     origin = {"query": query, "url": first, "entries": state.entries, "release": state.release}

@@ -1,8 +1,8 @@
 """Whether a prepared folder is what its manifest says: every byte, every count, every index."""
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.duplicates import DigestFile
 from protein_performer.data.encoding import digest_each
 from protein_performer.data.prepared import open_split, read_manifest
-from protein_performer.data.shards import SHARD_FILES, StoredSplit, shard_path
+from protein_performer.data.shards import SHARD_FILES, StoredSplit, file_sha256, shard_path
 from protein_performer.data.splits import SPLITS, digest_names
 from protein_performer.errors import UserError
+
+_TOGETHER = 2**20  # proteins whose lengths are looked up at once
 
 
 class Verified(NamedTuple):
@@ -30,7 +32,8 @@ def verify(folder: Path) -> Verified:
     """Compare the files of a prepared folder with its manifest and with each other.
 
     Checksums, sizes and counts; tokens within the alphabet; the index a permutation of the proteins
-    that take part, in order of length; no sequence twice.
+    that take part, in order of length; no sequence twice. Memory is that of one shard, and a byte a
+    protein; on disk, 32 bytes a protein for a while.
 
     Raises: UserError, naming the file, at the first thing that is wrong.
     """
@@ -43,8 +46,7 @@ def verify(folder: Path) -> Verified:
             split, entry = open_split(folder, manifest, name), manifest["splits"][name]
             for shard, meta in enumerate(entry["shards"]):
                 _check_shard(split, shard, meta, manifest["definition"]["alphabet"])
-            rows = _check_index(split, entry)
-            _digest(split, rows, number, digests)
+            _digest(split, _check_index(split, entry), number, digests)
             proteins, residues = proteins + entry["proteins"], residues + entry["residues"]
         copies = digests.find_copies([len(_stored(folder, manifest, name)) for name in SPLITS])
     leaks = sum(within + across for within, across in copies.splits)
@@ -64,11 +66,7 @@ def _check_shard(
         path = shard_path(split.folder, shard, kind)
         if not path.is_file():
             raise _wrong(path, "missing")
-        digest = sha256()
-        with path.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        if digest.hexdigest() != meta["sha256"][kind]:
+        if file_sha256(path) != meta["sha256"][kind]:
             raise _wrong(path, "its checksum is not the manifest's")
     tokens, offsets = split.shard(shard)
     path = shard_path(split.folder, shard, "tokens")
@@ -82,42 +80,66 @@ def _check_shard(
         raise _wrong(path, f"tokens outside {first} ... {end - 1}")
 
 
-def _check_index(split: StoredSplit, entry: dict[str, Any]) -> NDArray[np.int64]:
-    """The proteins that take part, in the order of the shards."""
-    order = np.asarray(split.by_length(), dtype=np.int64)
+def _check_index(split: StoredSplit, entry: dict[str, Any]) -> NDArray[np.bool_]:
+    """(stored proteins,) which of them take part."""
+    order = split.by_length()
     stored = sum(shard["proteins"] for shard in entry["shards"])
-    lengths = np.concatenate(
-        [np.zeros(0, np.uint64), *(np.diff(split.shard(s)[1]) for s in range(split.num_shards))]
-    ).astype(np.int64)
-    rows = np.sort(order)
+    takes_part = np.zeros(stored, dtype=np.bool_)
+    for rows in _pieces(order):
+        takes_part[rows[(rows >= 0) & (rows < stored)]] = True
     if (
         len(order) != entry["proteins"]
         or stored - len(order) != entry["duplicates"]
-        or np.any(rows[1:] == rows[:-1])
-        or (len(rows) and not 0 <= rows[0] <= rows[-1] < stored)
+        or np.count_nonzero(takes_part) != len(order)  # one occurs twice, or is none
     ):
         raise _wrong(split.folder, "by_length.npy is no permutation of the proteins that take part")
-    ordered = lengths[order]
-    if np.any(np.diff(ordered) < 0) or int(ordered.sum()) != entry["residues"]:
-        raise _wrong(split.folder, "by_length.npy is not in order of length")
-    if not np.array_equal(np.bincount(ordered, minlength=1), split.length_counts()):
+    counts, before = np.zeros_like(split.length_counts()), 0
+    for rows in _pieces(order):
+        lengths = _lengths(split, rows)
+        if lengths[0] < before or np.any(np.diff(lengths) < 0):
+            raise _wrong(split.folder, "by_length.npy is not in order of length")
+        before = int(lengths[-1])
+        if before >= len(counts):
+            raise _wrong(split.folder, "length_counts.npy does not count the lengths")
+        counts += np.bincount(lengths, minlength=len(counts))
+    if not np.array_equal(counts, split.length_counts()):
         raise _wrong(split.folder, "length_counts.npy does not count the lengths")
-    return rows
+    if int(counts @ np.arange(len(counts))) != entry["residues"]:
+        raise _wrong(split.folder, f"expected {entry['residues']:,} residues that take part")
+    for name, digest in entry.get("index_sha256", {}).items():
+        if file_sha256(split.folder / name) != digest:
+            raise _wrong(split.folder / name, "its checksum is not the manifest's")
+    return takes_part
 
 
-def _digest(split: StoredSplit, rows: NDArray[np.int64], number: int, digests: DigestFile) -> None:
+def _pieces(order: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
+    for begin in range(0, len(order), _TOGETHER):
+        yield order[begin : begin + _TOGETHER].astype(np.int64)
+
+
+def _lengths(split: StoredSplit, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) residues of some proteins, in their order."""
+    shard, row = np.divmod(rows, split.shard_proteins)
+    lengths = np.empty(len(rows), dtype=np.int64)
+    by_shard = np.argsort(shard, kind="stable")
+    for here in np.split(by_shard, np.flatnonzero(np.diff(shard[by_shard])) + 1):
+        offsets = split.shard(int(shard[here[0]]))[1]
+        lengths[here] = offsets[row[here] + 1] - offsets[row[here]]
+    return lengths
+
+
+def _digest(
+    split: StoredSplit, takes_part: NDArray[np.bool_], number: int, digests: DigestFile
+) -> None:
     for shard in range(split.num_shards):
         first = shard * split.shard_proteins
-        here = rows[
-            np.searchsorted(rows, first) : np.searchsorted(rows, first + split.shard_proteins)
-        ]
+        kept = np.flatnonzero(takes_part[first : first + split.shard_proteins])
         tokens, offsets = split.shard(shard)
-        kept = here - first
         names = split.accessions(shard)
         sequence = digest_each(np.asarray(tokens), np.diff(offsets).astype(np.int64))[kept]
         accession = digest_names([names[i] for i in kept.tolist()])
-        which = np.full(len(here), number, dtype=np.uint8)
-        digests.add(np.column_stack([sequence, accession]), which, here)
+        which = np.full(len(kept), number, dtype=np.uint8)
+        digests.add(np.column_stack([sequence, accession]), which, first + kept)
 
 
 def _wrong(path: Path, how: str) -> UserError:

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from protein_performer import cli
+from protein_performer.data.prepared import open_split, read_manifest
 
 
 def write(path: Path, count: int = 300) -> Path:
@@ -31,10 +33,75 @@ def test_prepare_tells_what_it_did(prepared: Path, capsys: pytest.CaptureFixture
     shares = ["--split-valid", "0.1", "--split-test", "0.1", "--workers", "1"]
     assert cli.main(["prepare", str(prepared / "p.fasta.gz"), str(prepared / "b"), *shares]) == 0
     figures = json.loads((prepared / "figures.json").read_text())
-    assert sum(split["proteins"] for split in figures["splits"].values()) == 300
+    assert figures["all"]["lengths"]["proteins"] == 300
     assert figures["leaks"] == 0
     assert figures["definition"]["splits"]["test"] == 0.1
     assert "300 records read" in capsys.readouterr().out
+
+
+def test_the_report_counts_what_became_of_the_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compared with counts of the records themselves, split by split."""
+    lots = np.random.default_rng(1)
+    records = {f"P{i}": "".join(lots.choice(list("ACDEFGHIKL"), 5 + i)) for i in range(60)}
+    odd = {"L1": "mkta", "R1": "MKUX", "S1": "MK*T", "E1": "**", "C1": records["P9"]}
+    text = "".join(f">{name}\n{each}\n" for name, each in {**records, **odd}.items())
+    (tmp_path / "p.fasta").write_text(text + ">H1\n")
+    out, figures = tmp_path / "out", tmp_path / "figures.json"
+    command = ["prepare", str(tmp_path / "p.fasta"), str(out), "--workers", "0"]
+    shares = ["--split-valid", "0.2", "--split-test", "0.2", "--residue-policy", "skip"]
+    assert cli.main([*command, *shares, "--json", str(figures)]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert json.loads(figures.read_text()).items() >= report.items()
+    assert (report["read"]["records"], report["read"]["empty"], report["emptied"]) == (65, 1, 1)
+    kept = {**records, "L1": "MKTA", "R1": "MKUX", "S1": "MKT"}
+    where: dict[str, list[str]] = {name: [] for name in report["splits"]}
+    for name, found in where.items():
+        split = open_split(out, read_manifest(out), name)
+        found += [kept[split.accession(int(i))] for i in split.by_length()]
+    where["all"] = [each for found in where.values() for each in found]
+    assert sorted(where["all"]) == sorted(kept.values())
+    for name, found in where.items():
+        told = report["all"] if name == "all" else report["splits"][name]
+        if not found:
+            assert told["lengths"] is None
+            continue
+        lengths = np.array([len(each) for each in found])
+        assert told["lengths"] == pytest.approx(
+            {
+                **{"proteins": len(found), "min": lengths.min(), "max": lengths.max()},
+                **{"mean": lengths.mean(), "std": lengths.std(), "median": np.median(lengths)},
+            }
+        )
+        joined = "".join(found)
+        assert told["residues"] == len(joined)
+        for letter, share in told["residue_shares"].items():
+            assert share == pytest.approx(joined.count(letter) / len(joined))
+    everywhere = report["all"]
+    assert (everywhere["lower_case"], everywhere["rare"], everywhere["skipped"]) == (4, 2, 3)
+    assert (everywhere["duplicates"], everywhere["copies_across_splits"]) == (1, 0)
+    printed = capsys.readouterr().out
+    assert "65 records read" in printed
+    assert re.search(r"paper, train +104,863,744 +2 +74,488 +353.09 +311.16 +289", printed)
+    assert f"python train.py data.prepared={out}" in printed
+
+
+def test_the_report_is_the_same_whenever_it_is_made(prepared: Path) -> None:
+    """Also when it is lost, and beside another picture."""
+    out = prepared / "out"
+    command = ["prepare", str(prepared / "p.fasta.gz"), str(out), "--workers", "0"]
+    command += ["--split-valid", "0.1", "--split-test", "0.1"]
+    before = {name: (out / name).read_bytes() for name in ("report.json", "report.png")}
+    assert before["report.png"].startswith(b"\x89PNG")
+    for name in before:
+        (out / name).unlink()
+    assert cli.main([*command, "--plot", str(prepared / "mine.png")]) == 0
+    assert (prepared / "mine.png").read_bytes() == before["report.png"]
+    assert not (out / "report.png").exists()
+    assert cli.main(command) == 0
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_verify_finds_nothing_wrong(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

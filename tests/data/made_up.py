@@ -27,6 +27,27 @@ def write_clusters(path: Path, count: int, *, size: int = 5, prefix: str = "P") 
     return path
 
 
+def write_flat(path: Path, entries: list[tuple[str, str, tuple[str, ...]]]) -> Path:
+    """TrEMBL flat-file entries of (accession, sequence, Pfam accessions)."""
+    path.write_text("".join(_flat_entry(*entry) for entry in entries))
+    return path
+
+
+def _flat_entry(accession: str, sequence: str, families: tuple[str, ...]) -> str:
+    refs = "".join(f"DR   Pfam; {family}; Name; 1.\n" for family in families)
+    lines = "".join(
+        "     "
+        + " ".join(sequence[j : j + 10] for j in range(i, min(i + 60, len(sequence)), 10))
+        + "\n"
+        for i in range(0, len(sequence), 60)
+    )
+    return (
+        f"ID   {accession}_TEST   Unreviewed;  {len(sequence)} AA.\nAC   {accession};\n"
+        f"DE   SubName: Full=X;\nOS   Testus.\n{refs}"
+        f"SQ   SEQUENCE   {len(sequence)} AA;  300 MW;  0000000000000000 CRC64;\n{lines}//\n"
+    )
+
+
 def data_module(folder: Path, count: int = 400, **options) -> ProteinDataModule:
     """A data module over made-up proteins; options go to it."""
     fasta = folder / "proteins.fasta"
@@ -36,3 +57,15 @@ def data_module(folder: Path, count: int = 400, **options) -> ProteinDataModule:
     rule = SplitRule(valid=0.1, test=0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
     options = {"splits": rule, "objective": MaskedResidues(), "batch_tokens": 1500, **options}
     return ProteinDataModule(options.pop("sources", [str(fasta)]), **options)
+
+
+def batches(module: ProteinDataModule) -> list[list[bytes]]:
+    """Two epochs of training, the validation and the test sets, to compare."""
+    train = module.train_dataloader()
+    loaders = [train, train, module.val_dataloader(), *module.test_dataloader()]
+    found = []
+    for epoch, loader in enumerate(loaders):
+        if loader is train:
+            loader.sampler.set_epoch(epoch)
+        found += [[part.numpy().tobytes() for part in batch] for batch in loader]
+    return found

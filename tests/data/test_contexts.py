@@ -85,7 +85,7 @@ def test_steps_are_batches_of_the_budget(tmp_path, context):
     assert len(batches) == module.steps_per_epoch
     assert all(batch.mask.numel() <= 1500 for batch in batches)
     assert all((batch.inputs[:, 0] == PROTEIN.bos).all() for batch in batches)
-    report = module.report().splits["train"]
+    report = module.report().batches["train"]
     tokens, places = (sum(f(b.mask) for b in batches) for f in (torch.sum, torch.numel))
     # A row that stops short of an end has one special token, and is counted as having two.
     assert 1 - int(tokens) / places <= report.padding_share + 0.005

@@ -174,7 +174,7 @@ def test_without_max_length_nothing_is_cut(tmp_path):
     module = data_module(tmp_path, max_length=None)
     lengths = {len(inputs) - 2 for inputs, _ in rows(module.train_dataloader()).values()}
     assert max(lengths) == len(module.split("train").length_counts()) - 1
-    assert all(split.cut_proteins == 0 for split in module.report().splits.values())
+    assert all(split.cut_proteins == 0 for split in module.report().batches.values())
 
 
 def test_residue_counts_are_those_of_the_training_set(tmp_path):
@@ -223,7 +223,7 @@ def test_a_truncated_source_is_an_error_and_leaves_no_prepared_folder(tmp_path):
     path = tmp_path / "cut.fasta.gz"
     text = "".join(f">P{i}\n{each}\n" for i, each in enumerate(sequences(2_000)))
     path.write_bytes(gzip.compress(text.encode())[:-5_000])
-    module = data_module(tmp_path, sources=[str(path)])
+    module = data_module(tmp_path, sources=str(path))
     with pytest.raises(UserError, match="truncated"):
         module.prepare_data()
     assert list((tmp_path / "prepared").iterdir()) == []
@@ -234,21 +234,19 @@ def test_the_report_adds_up(tmp_path):
     write_fasta(tmp_path / "proteins.fasta", [*proteins, *proteins[:10], proteins[0].lower()])
     module = data_module(tmp_path, splits=SplitRule(valid=0.1, test=0.1), max_length=150)
     report = module.report()
-    splits = report.splits.values()
-    assert report.read["records"] == 311 == sum(s.proteins + s.duplicates for s in splits)
-    assert sum(split.proteins for split in splits) == len(set(proteins))
-    assert report.encoded["lower_case"] == len(proteins[0])
+    folder, splits = report.folder, report.folder.splits.values()
+    kept = sum(split.lengths.proteins for split in splits if split.lengths)
+    assert kept == len(set(proteins)) == folder.all.lengths.proteins
+    assert folder.read["records"] == 311 == kept + sum(split.duplicates for split in splits)
+    assert folder.all.lower_case == len(proteins[0])
     cut = [len(each) - 150 for each in set(proteins) if len(each) > 150]
-    assert sum(split.cut_proteins for split in splits) == len(cut)
-    assert sum(split.cut_residues for split in splits) == sum(cut)
-    lengths = sorted(len(each) for each in module.split("train"))
-    assert report.splits["train"].median == np.median(lengths)
-    assert report.splits["train"].mean == pytest.approx(np.mean(lengths))
+    assert sum(split.cut_proteins for split in report.batches.values()) == len(cut)
+    assert sum(split.cut_residues for split in report.batches.values()) == sum(cut)
     masks = [batch.mask for batch in module.train_dataloader()]
     tokens, places = sum(int(m.sum()) for m in masks), sum(m.numel() for m in masks)
-    assert 1 - tokens / places <= report.splits["train"].padding_share < 0.2
+    assert 1 - tokens / places <= report.batches["train"].padding_share < 0.2
     assert "311 records" in str(report)
-    assert report.plain()["splits"]["train"]["proteins"] == report.splits["train"].proteins
+    assert report.plain()["folder"]["all"]["lengths"]["proteins"] == kept
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from protein_performer.data.prepared import MANIFEST, open_split, read_manifest
 from protein_performer.data.records import Record
 from protein_performer.data.shards import shard_path
 from protein_performer.data.splits import SPLITS, SplitRule
+from protein_performer.data.verify import verify
 from protein_performer.errors import UserError
 
 PROTEIN = Alphabet()
@@ -268,3 +269,31 @@ def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
     assert across["test"] == 0  # OOD would come before it, but there is none
     assert manifest["leaks"] == 0
     assert sum(split["duplicates"] for split in manifest["splits"].values()) == 300
+
+
+def test_verify_looks_at_every_piece_of_the_index(tmp_path, monkeypatch):
+    monkeypatch.setattr("protein_performer.data.verify._TOGETHER", 13)
+    proteins = list(dict.fromkeys(sequences(300)))
+    prepared(tmp_path / "out", records_of([*proteins, *proteins[:20]]))
+    expected = len(proteins), sum(map(len, proteins)), 0
+    assert verify(tmp_path / "out") == expected
+    path = tmp_path / "out" / "train" / "by_length.npy"
+    right = np.load(path)
+    for first, second in ((12, 13), (0, len(right) - 1)):
+        wrong = right.copy()
+        lengths = [len(stored(tmp_path / "out", "train").residues(int(i))) for i in right]
+        second += lengths[second:].index(next(n for n in lengths[second:] if n > lengths[first]))
+        wrong[[first, second]] = wrong[[second, first]]
+        np.save(path, wrong)
+        with pytest.raises(UserError, match="not in order of length"):
+            verify(tmp_path / "out")
+    alike = next(i for i in range(len(right)) if lengths[i] == lengths[i + 1])
+    wrong = right.copy()
+    wrong[[alike, alike + 1]] = wrong[[alike + 1, alike]]
+    np.save(path, wrong)
+    with pytest.raises(UserError, match=r"by_length.npy: its checksum"):
+        verify(tmp_path / "out")
+    wrong[alike] = 10**6
+    np.save(path, wrong)
+    with pytest.raises(UserError, match="no permutation"):
+        verify(tmp_path / "out")

@@ -1,0 +1,221 @@
+"""Where a data module's shards come from: prepared here from sources, or made before.
+
+Whatever the origin, batches depend on what is in the shards alone.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.data.cache import other_forms, prepared_folder
+from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepared import check_alphabet, open_split, read_manifest
+from protein_performer.data.remote import is_address
+from protein_performer.data.remote_shards import RemoteFolder
+from protein_performer.data.shards import StoredSplit
+from protein_performer.data.splits import SplitRule
+from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Download = Callable[[], str | Path]
+
+
+class Origin(Protocol):
+    """Gives splits."""
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        ...
+
+    @property
+    def preparation(self) -> Preparation:
+        """How its records became tokens in splits."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where the shards lie, or where those lie that have been fetched."""
+        ...
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Of the prepared folder; there once `prepare` was called."""
+        ...
+
+    def prepare(self, workers: int) -> None:
+        """Write or fetch what all processes need; any number of them may call it at once."""
+        ...
+
+    def split(self, name: str) -> StoredSplit:
+        """The stored proteins of one of `SPLITS`."""
+        ...
+
+
+class Sources:
+    """FASTA or flat files, prepared once, beside the first of them or in the cache.
+
+    Args:
+        sources: files, globs or addresses; empty for what `download` fetches.
+        preparation: how records become tokens in splits.
+        cache_dir: where prepared folders go; None for `prepared/` beside the first source.
+        download: fetches a source if it is not there, and returns its name.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        preparation: Preparation,
+        cache_dir: Path | None,
+        download: Download | None = None,
+    ) -> None:
+        self.sources = list(sources)
+        self.preparation = preparation
+        self.cache_dir = cache_dir
+        self.download = download
+        self._told = False
+
+    @property
+    def name(self) -> str:
+        """The sources' names."""
+        return ", ".join(self.names)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The sources, fetched if they are to be."""
+        if self.sources or self.download is None:
+            return self.sources
+        return [str(self.download())]
+
+    @cached_property
+    def folder(self) -> Path:
+        """The prepared folder; fetches the source if it is not there."""
+        return prepared_folder(self.names, self.preparation, self.cache_dir)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Of the prepared folder."""
+        return read_manifest(self.folder)
+
+    def prepare(self, workers: int) -> None:
+        """Prepare the sources, unless a folder made from the same ones is there."""
+        prepare(self.names, self.folder, self.preparation, workers=workers)
+        if not self._told:
+            self._told = True
+            self._tell_of_others()
+
+    def _tell_of_others(self) -> None:
+        others = other_forms(self.folder, self.manifest)
+        if others:
+            log.info(
+                "%s: %d other prepared form(s) of the same sources are kept there, made with other"
+                " settings or of earlier files. Where none is in use: rm -r %s",
+                self.folder.parent,
+                len(others),
+                " ".join(str(each) for each in others),
+            )
+
+    def split(self, name: str) -> StoredSplit:
+        """See `Origin`."""
+        return open_split(self.folder, self.manifest, name)
+
+
+class PreparedFolder:
+    """What `protein-performer prepare` wrote; its manifest says how.
+
+    Args:
+        folder: see `prepared`.
+        alphabet: what the user expects it to be prepared with; None for any.
+    """
+
+    def __init__(self, folder: Path, alphabet: Alphabet | None) -> None:
+        self.folder = folder
+        self.alphabet = alphabet
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Raises: UserError if the folder is none, or was prepared with another alphabet."""
+        manifest = read_manifest(self.folder)
+        check_alphabet(manifest, self.alphabet, self.name)
+        return manifest
+
+    @property
+    def preparation(self) -> Preparation:
+        """As the manifest has it."""
+        return Preparation.from_definition(self.manifest["definition"])
+
+    def prepare(self, workers: int) -> None:
+        """Look whether it is there."""
+        _ = self.manifest
+
+    def split(self, name: str) -> StoredSplit:
+        """See `Origin`."""
+        return open_split(self.folder, self.manifest, name)
+
+
+def make_origin(
+    sources: str | Sequence[str] | None,
+    splits: SplitRule | None = None,
+    *,
+    alphabet: Alphabet | None = None,
+    residue_policy: ResiduePolicy = "error",
+    prepared: str | Path | None = None,
+    download: Callable[..., str | Path] | None = None,
+    query: str | None = None,
+    cache_dir: str | Path | None = None,
+    cache_gigabytes: float | None = None,
+    head: int | None = None,
+) -> Origin:
+    """The origin that a data module's arguments tell of; nothing is read or fetched yet.
+
+    Args:
+        sources: FASTA or flat files, perhaps .gz, globs or addresses; None for what `download`
+            fetches.
+        splits: which protein belongs where.
+        alphabet, residue_policy: how residues become tokens.
+        prepared: a folder that `protein-performer prepare` wrote, or its address. What it was
+            prepared with stands in place of `sources`, `download`, `splits` and `residue_policy`;
+            another `alphabet` than its own is refused.
+        download: fetches a source that is not there, and returns its name; called with `query` if
+            there is one. See `uniprot.download_release` and `uniprot_query.download_answer`.
+        query: what `download` asks for.
+        cache_dir: where prepared folders go; None for `prepared/` beside the first source. Shards
+            at an address are kept there, too.
+        cache_gigabytes: the most that is kept of these; see `RemoteFolder`. None for all.
+        head: prepare only so many records, the first of the sources; None for all.
+
+    Raises: UserError for arguments that do not go together.
+    """
+    cache = None if cache_dir is None else Path(cache_dir)
+    if prepared is not None and head is not None:
+        raise UserError(
+            f"data.mode=stream reads sources, and data.prepared={prepared} holds shards. Set"
+            " data.mode=shards, or data.prepared=null and data.sources."
+        )
+    if prepared is not None and is_address(str(prepared)):
+        return RemoteFolder(str(prepared), alphabet, cache, cache_gigabytes)
+    if cache_gigabytes is not None:
+        raise UserError(
+            f"data.cache_gigabytes: bounds what is kept of shards at an address; got"
+            f" {cache_gigabytes} and data.prepared={prepared}"
+        )
+    if prepared is not None:
+        return PreparedFolder(Path(prepared), alphabet)
+    if splits is None:
+        raise UserError("data.splits: expected a rule, since data.prepared names no folder")
+    if query is not None:
+        if download is None:
+            raise UserError(f"data.query: expected data.download to fetch it with; got {query}")
+        download = partial(download, query=query)
+    names = [sources] if isinstance(sources, str) else sources or []
+    preparation = Preparation(alphabet or Alphabet(), residue_policy, splits, head=head)
+    return Sources(names, preparation, cache, download)
