@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.data.books import recipe_for
 from protein_performer.data.cache import prepared_folder
 from protein_performer.data.collate import Batches
 from protein_performer.data.contexts import Context, RowRule
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder, make_buckets
-from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepare import prepare
 from protein_performer.data.prepared import open_split, read_manifest
 from protein_performer.data.proteins import Crop
 from protein_performer.data.report import DataReport, make_report, padding_share
@@ -37,10 +38,10 @@ class ProteinDataModule(pl.LightningDataModule):
     goes on from it with the same global batches.
 
     Args:
-        sources: FASTA or FASTA.gz files, or globs.
+        sources: FASTA or FASTA.gz files, or globs; of text, folders (see `books`).
         objective: what is asked of the model.
-        splits: which protein belongs where.
-        alphabet, residue_policy: how residues become tokens.
+        splits: which protein belongs where; None for text, whose folders say so.
+        alphabet, residue_policy: how residues, or the bytes of text, become tokens.
         context, max_length, crop, clusters: what stands in a row; see `RowRule`.
         batch_tokens: the most tokens of a global batch (of all ranks together), padding and special
             tokens included. Gradient accumulation multiplies it.
@@ -57,7 +58,7 @@ class ProteinDataModule(pl.LightningDataModule):
         self,
         sources: str | Sequence[str],
         objective: Objective,
-        splits: SplitRule,
+        splits: SplitRule | None,
         *,
         alphabet: Alphabet | None = None,
         residue_policy: ResiduePolicy = "error",
@@ -82,7 +83,7 @@ class ProteinDataModule(pl.LightningDataModule):
         self.objective = objective
         self.alphabet = alphabet or Alphabet()
         self.residue_policy = residue_policy
-        self.preparation = Preparation(self.alphabet, residue_policy, splits)
+        self.preparation = recipe_for(self.alphabet, residue_policy, splits)
         self.row_rule = RowRule(context, max_length, crop, clusters)
         self.batch_tokens = batch_tokens
         self.eval_batch_tokens = eval_batch_tokens or batch_tokens
@@ -115,7 +116,7 @@ class ProteinDataModule(pl.LightningDataModule):
     @property
     def test_names(self) -> tuple[str, ...]:
         """The splits that `test_dataloader` goes through: `test`, and `ood` if one is held out."""
-        return ("test", "ood") if self.preparation.splits.holds_out else ("test",)
+        return ("test", "ood") if self.preparation.holds_out else ("test",)
 
     def setup(self, stage: str) -> None:
         """Check that no split in use is empty, and say what there is."""
@@ -123,8 +124,8 @@ class ProteinDataModule(pl.LightningDataModule):
         for name in wanted.get(stage, ()):
             if len(self.split(name)) == 0:
                 raise UserError(
-                    f"{', '.join(self.sources)}: the {name} split is empty. Give more proteins, or"
-                    f" raise its share in data.splits ({self.preparation.splits})."
+                    f"{', '.join(self.sources)}: the {name} split is empty."
+                    f" {self.preparation.advice}"
                 )
         if stage == "fit":
             self._start = (0, 0)

@@ -11,6 +11,8 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.order import SPECIALS, BatchOrder
 from protein_performer.data.records import ReadCounts
 
+_MOST_SHOWN = 30  # letters whose shares are told
+
 
 @dataclass(frozen=True)
 class SplitReport:
@@ -39,6 +41,7 @@ class DataReport:
     warnings: list[str]
     splits: dict[str, SplitReport]
     residue_shares: dict[str, float]  # letter -> share, of all splits together
+    unit: str = "residue"  # `byte` where the records are books
 
     def plain(self) -> dict[str, Any]:
         """Plain types."""
@@ -50,20 +53,27 @@ class DataReport:
         return "\n".join(
             [
                 f"{self.read['records']:,} records, {self.read['residues']:,} letters: {told};"
-                f" {self.emptied:,} records without a residue left out",
+                f" {self.emptied:,} records without a {self.unit} left out",
                 *(f"warning: {warning}" for warning in self.warnings),
-                *_table(self.splits),
-                "share of each residue, %: "
-                + " ".join(
-                    f"{name} {share:.2%}"[:-1] for name, share in self.residue_shares.items()
-                ),
+                *_table(self.splits, self.unit),
+                self._shares(),
             ]
         )
 
+    def _shares(self) -> str:
+        shown, which = list(self.residue_shares.items()), f"each {self.unit}"
+        if len(shown) > _MOST_SHOWN:
+            shown = sorted(shown, key=lambda pair: -pair[1])[:_MOST_SHOWN]
+            which = f"the {_MOST_SHOWN} most frequent {self.unit}s"
+        return f"share of {which}, %: " + " ".join(f"{n} {share:.2%}"[:-1] for n, share in shown)
 
-def _table(splits: Mapping[str, SplitReport]) -> list[str]:
+
+def _table(splits: Mapping[str, SplitReport], unit: str) -> list[str]:
     names = [field.name for field in fields(SplitReport)]
-    rows = [["split", *(name.replace("_", " ") for name in names)]]
+    titles = [name.replace("_", " ") for name in names]
+    if unit == "byte":
+        titles = [each.replace("proteins", "books").replace("residues", "bytes") for each in titles]
+    rows = [["split", *titles]]
     for name, split in splits.items():
         figures = [getattr(split, each) for each in names]
         rows.append(
@@ -112,7 +122,8 @@ def make_report(
         emptied=manifest["emptied"],
         warnings=read.warnings(),
         splits=splits,
-        residue_shares=dict(zip(alphabet.letters, shares.tolist(), strict=True)),
+        residue_shares=dict(zip(alphabet.letter_names, shares.tolist(), strict=True)),
+        unit=alphabet.unit,
     )
 
 
