@@ -129,7 +129,8 @@ class ProteinDataModule(pl.LightningDataModule):
                 )
         if stage == "fit":
             self._start = (0, 0)
-            log.info("\n%s", self.report())
+            if self.trainer is None or self.trainer.global_rank == 0:
+                log.info("\n%s", self.report())
 
     def split(self, name: str) -> StoredSplit:
         """The stored proteins of `train`, `valid`, `test` or `ood`."""
