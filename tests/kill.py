@@ -96,7 +96,7 @@ def start(command, log):
     )
 
 
-def run(command, log, begun):
+def run(command, log, begun=lambda: False):
     """Run to the end; seconds from when `begun()` first holds."""
     process = start(command, log)
     while process.poll() is None and not begun():
@@ -161,11 +161,15 @@ def train_command(run_dir, *options):
     ]
 
 
-def begun_training(run_dir):
-    """Whether this start of the program has taken a step."""
+def stepped(run_dir, steps):
+    """A function that tells whether this start of the program has taken so many steps."""
     path = run_dir / "digests.0"
-    before = path.stat().st_size if path.is_file() else 0
-    return lambda: path.is_file() and path.stat().st_size > before
+
+    def taken():
+        return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+    before = taken()
+    return lambda: taken() >= before + steps
 
 
 def weights(run_dir):
@@ -191,18 +195,16 @@ def same_run(run_dir, whole, tolerance):
 
 def kill_training(scratch, log, times, options=()):
     whole = scratch / "whole"
-    run(train_command(whole), log, lambda: False)
-    seconds = run(train_command(scratch / "timed"), log, begun_training(scratch / "timed"))
-    print(f"uninterrupted: {seconds:.1f} s from the first step to the end")
-    if not same_run(scratch / "timed", whole, tolerance=0):
-        return False
+    run(train_command(whole), log)
     kills, runs, alike = 0, 0, True
     while kills < times and alike:
         run_dir, before = scratch / f"killed{runs}", kills
-        while kill_once(train_command(run_dir), log, begun_training(run_dir), seconds):
+        while kill_once(
+            train_command(run_dir), log, stepped(run_dir, random.randint(1, STEPS // 2)), 0.3
+        ):
             kills += 1
             if options:
-                run(train_command(run_dir, *options), log, begun_training(run_dir))
+                run(train_command(run_dir, *options), log)
                 break
         runs += 1
         print(f"run {runs}: {kills - before} kills")
