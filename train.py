@@ -72,6 +72,7 @@ def main(cfg: DictConfig) -> float:
     hydra_config = HydraConfig.get()
     try:
         if hydra_config.mode == RunMode.MULTIRUN:
+            quiet_lightning()
             cfg.group = Path(hydra_config.sweep.dir).name
             check_multirun(instantiate(cfg.trainer, logger=False))
         return float(train(cfg)["val/perplexity"])

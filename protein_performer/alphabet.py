@@ -1,11 +1,12 @@
 """Residues and special tokens <-> uint8 codes: the one place where token ids live.
 
-Codes 0-3 are the special tokens, then come the standard letters, then the rare ones.
+Codes 0-3 are the special tokens, then come the standard letters, then the rare ones. Plain text
+has an alphabet of bytes (`byte_alphabet`).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ class Alphabet:
     eos: ClassVar[int] = 2
     mask: ClassVar[int] = 3
     first_letter: ClassVar[int] = len(specials)
+    unit: ClassVar[str] = "residue"  # what a letter stands for, in the names of figures
 
     def __post_init__(self) -> None:
         if len(set(self.letters)) != len(self.letters):
@@ -79,6 +81,11 @@ class Alphabet:
     def letters(self) -> str:
         """All letters; the one at index i has the code `first_letter + i`."""
         return self.standard + self.rare
+
+    @property
+    def letter_names(self) -> list[str]:
+        """How each letter is shown, in the order of `letters`."""
+        return list(self.letters)
 
     @property
     def standard_codes(self) -> range:
@@ -154,3 +161,7 @@ class Alphabet:
         """Codes to letters; special tokens are written as `<pad>`, `<bos>`, `<eos>`, `<mask>`."""
         names = (*self.specials, *self.letters)
         return "".join(names[code] for code in codes)
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types, from which `byte_alphabet.alphabet_from` makes an equal one."""
+        return asdict(self)

@@ -4,7 +4,7 @@ A checkpoint is Lightning's, with one more key: the description that this file w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +15,7 @@ import torch
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.build import OWN_PACKAGE, build_model
+from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.errors import UserError
 from protein_performer.transformer import ProteinTransformer
 
@@ -56,7 +57,7 @@ def describe(
     return {
         "format": FORMAT,
         "version": version("protein-performer"),
-        "alphabet": asdict(alphabet),
+        "alphabet": alphabet.plain(),
         "residue_policy": residue_policy,
         "residue_counts": list(residue_counts),
         "config": dict(config),
@@ -87,7 +88,7 @@ def load_checkpoint(
             f"{path}: written in format {description['format']} by protein-performer"
             f" {description['version']}; this one reads format {FORMAT}"
         )
-    alphabet = Alphabet(**description["alphabet"])
+    alphabet = alphabet_from(description["alphabet"])
     config = description["config"]
     model = build_model(config["model"], len(alphabet), trusted_packages=trusted_packages)
     try:

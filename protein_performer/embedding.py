@@ -54,8 +54,10 @@ def embed_file(
         dtype: of the embeddings, float32 or float16.
         attributes: further facts for the file's attributes.
 
-    Raises: UserError for an existing `out`, a source that cannot be read or has no protein in it.
+    Raises: UserError for a model of text, an existing `out`, a source that cannot be read or has no
+        protein in it.
     """
+    model.check_reads_proteins()
     if out.exists():
         raise UserError(f"{out}: the file exists. Remove it, or choose another name.")
     if dtype not in ("float32", "float16"):

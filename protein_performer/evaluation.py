@@ -68,8 +68,9 @@ def evaluate_source(
     Returns: `accuracy`, `loss`, `perplexity`, `residues`, and `empirical_accuracy` and
         `empirical_perplexity` of the training set's residue frequencies on the same targets; and
         what was read.
-    Raises: UserError for a source that cannot be read or has no protein in it.
+    Raises: UserError for a model of text, and for a source that cannot be read or has no protein.
     """
+    model.check_reads_proteins()
     objective = build_object("objective.task", model.checkpoint.config["objective"]["task"])
     counts = EvaluationCounts(0, 0, 0, ResidueCounts(), ReadCounts())
     metrics = ResidueMetrics(len(model.alphabet), model.alphabet.first_letter)

@@ -1,7 +1,7 @@
 """A trained model in a user's hands: sequences in, logits and embeddings out.
 
-Row i of every output belongs to residue i, for both objectives; special tokens are in neither rows
-nor means.
+Row i of every output belongs to residue i (of a model of text: to byte i), for both objectives;
+special tokens are in neither rows nor means.
 
 Shapes: L_i residues of sequence i, E model width, V vocabulary, N sequences.
 """
@@ -67,6 +67,15 @@ class TrainedModel:
     def width(self) -> int:
         """E, the width of an embedding."""
         return self.network.head.in_features
+
+    def check_reads_proteins(self) -> None:
+        """Raise UserError if this was trained on text: files of proteins are not for it."""
+        if self.alphabet.unit != "residue":
+            raise UserError(
+                "expected a model of proteins, got one of text. In Python, protein_performer.load"
+                " gives its logits and embeddings of any text; its figures on its test split are in"
+                " its run's metrics.json."
+            )
 
     def logits(self, sequences: Sequence[str]) -> list[Tensor]:
         """Scores of every token at every residue.

@@ -6,6 +6,7 @@ residues) does not. All states are sums, so they add over batches and over ranks
 Shapes: N scored positions, V vocabulary.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -17,9 +18,12 @@ from torch import Tensor
 class ResidueMetrics(torchmetrics.Metric):
     """Accuracy, loss (nats) and perplexity over residues; special tokens are not scored.
 
+    Of text, over bytes, and with bits per byte, which do not depend on how text is cut into tokens.
+
     Args:
         vocabulary_size: V. A perplexity of V is a uniform guess over the vocabulary.
         first_letter: the smallest code that is a residue; targets below it are left out.
+        unit: what is counted, `residue` or `byte`; see `Alphabet.unit`.
 
     Attributes:
         nll: summed negative log-likelihood, nats, float64.
@@ -33,10 +37,13 @@ class ResidueMetrics(torchmetrics.Metric):
     nll: Tensor
     confusion: Tensor
 
-    def __init__(self, vocabulary_size: int, first_letter: int, **kwargs: Any) -> None:
+    def __init__(
+        self, vocabulary_size: int, first_letter: int, unit: str = "residue", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         self.first_letter = first_letter
+        self.unit = unit
         self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         square = torch.zeros(vocabulary_size, vocabulary_size, dtype=torch.int64)
         self.add_state("confusion", square, dist_reduce_fx="sum")
@@ -62,12 +69,16 @@ class ResidueMetrics(torchmetrics.Metric):
         return self.confusion.sum(1)
 
     def compute(self) -> dict[str, Tensor]:
-        """`accuracy`, `loss`, `perplexity` (float64; NaN without residues) and `residues`."""
-        residues = self.confusion.sum()
-        loss = self.nll / residues
-        return {
-            "accuracy": self.confusion.trace().double() / residues,
+        """`accuracy`, `loss`, `perplexity` (float64; NaN without residues) and `residues`.
+
+        Of text `bytes` in their place, and `bits_per_byte`.
+        """
+        count = self.confusion.sum()
+        loss = self.nll / count
+        figures = {
+            "accuracy": self.confusion.trace().double() / count,
             "loss": loss,
             "perplexity": loss.exp(),
-            "residues": residues,
+            f"{self.unit}s": count,
         }
+        return figures | ({"bits_per_byte": loss / math.log(2)} if self.unit == "byte" else {})

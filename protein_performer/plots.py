@@ -12,28 +12,44 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 
-def confusion_figure(confusion: NDArray[np.integer], letters: str, title: str) -> Figure:
+def confusion_figure(
+    confusion: NDArray[np.integer],
+    letters: Sequence[str],
+    title: str,
+    *,
+    unit: str = "residue",
+    most: int = 40,
+) -> Figure:
     """What the model says where each residue stands, and how often it is right.
 
     Args:
         confusion: (len(letters), len(letters)) counts, rows the true residue, columns the guess.
-        letters: of the rows and columns.
+        letters: names of the rows and columns.
         title: above the picture.
+        unit: what a letter stands for.
+        most: letters that can be read in one picture; of more, the most frequent are drawn.
     """
     totals = confusion.sum(1)
-    shares = confusion / np.maximum(totals, 1)[:, None]
+    everything = max(int(totals.sum()), 1)
+    shown = np.sort(np.argsort(-totals, kind="stable")[:most])
+    if len(shown) < len(letters):
+        title += (
+            f"; the {most} most frequent {unit}s, {totals[shown].sum() / everything:.1%} of all"
+        )
+    letters, totals = [letters[i] for i in shown.tolist()], totals[shown]
+    shares = confusion[np.ix_(shown, shown)] / np.maximum(totals, 1)[:, None]
+    rotation = 90 if max(map(len, letters)) > 1 else 0
     figure = Figure(figsize=(11, 5), layout="constrained")
     matrix, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
     image = matrix.imshow(shares, cmap="viridis", vmin=0, vmax=max(0.3, float(shares.max())))
     figure.colorbar(image, ax=matrix, label="share of the row")
-    matrix.set_xticks(range(len(letters)), list(letters))
-    matrix.set_yticks(range(len(letters)), list(letters))
+    matrix.set_xticks(range(len(letters)), letters, rotation=rotation)
+    matrix.set_yticks(range(len(letters)), letters)
     matrix.set(xlabel="predicted", ylabel="true", title="confusion")
     bars.bar(range(len(letters)), np.diag(shares), label="accuracy")
-    frequency = totals / max(int(totals.sum()), 1)
-    bars.plot(range(len(letters)), frequency, "k_", markersize=10, label="frequency")
-    bars.set_xticks(range(len(letters)), list(letters))
-    bars.set(xlabel="true residue", title="accuracy per residue")
+    bars.plot(range(len(letters)), totals / everything, "k_", markersize=10, label="frequency")
+    bars.set_xticks(range(len(letters)), letters, rotation=rotation)
+    bars.set(xlabel=f"true {unit}", title=f"accuracy per {unit}")
     bars.legend()
     figure.suptitle(title)
     return figure

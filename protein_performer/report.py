@@ -5,6 +5,7 @@ numbers. Tables are made from those files alone, so any run can be compared with
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,10 +47,13 @@ def results_table(metrics: Metrics) -> Table:
     table = Table(title=f"{metrics['model/name']}, {metrics['objective']}")
     table.add_column("", no_wrap=True)
     tested = [name for name in _TEST_SETS if f"{name}/accuracy" in metrics]
+    of_bytes = "test/bits_per_byte" in metrics
     for title in map(_TEST_SETS.__getitem__, tested):
         table.add_column(f"{title} acc.", justify="right")
         table.add_column(f"{title} ppl.", justify="right")
         table.add_column("/ baseline", justify="right")
+        if of_bytes:
+            table.add_column("bits/byte", justify="right")
     for row, prefix in (("empirical baseline", "empirical_"), (str(metrics["model/name"]), "")):
         cells = []
         for name in tested:
@@ -57,6 +61,8 @@ def results_table(metrics: Metrics) -> Table:
             perplexity = float(metrics[f"{name}/{prefix}perplexity"])
             cells.append(f"{perplexity:.3f}")
             cells.append(f"{perplexity / float(metrics[f'{name}/empirical_perplexity']):.3f}")
+            if of_bytes:
+                cells.append(f"{math.log2(perplexity):.3f}")
         table.add_row(row, *cells)
     return table
 
@@ -72,7 +78,8 @@ def comparison_table(run_dirs: Iterable[Path]) -> Table:
         table.add_column(f"{title} acc.", justify="right")
         table.add_column(f"{title} ppl.", justify="right")
         table.add_column("/ baseline", justify="right")
-    for column in ("parameters", "steps", "seconds", "residues/s"):
+    units = {"bytes" if "train/bytes" in metrics else "residues" for _, metrics in runs}
+    for column in ("parameters", "steps", "seconds", f"{' or '.join(sorted(units))}/s"):
         table.add_column(column, justify="right")
     for _, metrics in runs:
         table.add_row(*_comparison_row(metrics))
@@ -93,5 +100,6 @@ def _comparison_row(metrics: Metrics) -> list[str]:
     cells.append(f"{int(metrics['model/parameters']):,}")
     cells.append(f"{int(metrics['train/steps']):,}")
     cells.append(f"{seconds:.0f}")
-    cells.append(f"{float(metrics['train/residues']) / max(seconds, 1e-9):,.0f}")
+    letters = float(metrics["train/bytes" if "train/bytes" in metrics else "train/residues"])
+    cells.append(f"{letters / max(seconds, 1e-9):,.0f}")
     return cells

@@ -119,6 +119,17 @@ def test_every_other_config_composes(group):
         assert compose_config(f"{group}={name}")
 
 
+def test_a_sweep_can_be_slurm_jobs_with_a_task_for_each_rank():
+    """The options are checked by the launcher's own schema as they are composed."""
+    options = ["hydra/launcher=slurm", "trainer=ddp", "trainer.devices=4", "trainer.num_nodes=2"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [*options, "hydra.launcher.partition=gpu"], return_hydra_config=True)
+    launcher = cfg.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (2, 4, 4)
+    assert launcher.partition == "gpu"
+
+
 def test_the_names_that_others_build_on():
     config = compose_config(
         "model=performer_softmax",

@@ -14,7 +14,7 @@ def test_a_sweep_is_one_group_with_a_run_folder_and_a_wandb_run_for_each_job(tmp
         *options,
         f"data.sources=[{fasta}]",
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
-        f"logger.wandb.save_dir={tmp_path}",
+        f"logger.wandb.save_dir={tmp_path / 'logs'}",
         "trainer.max_steps=2",
     ]
     # No account, no key: wandb must not ask for one.
@@ -24,6 +24,7 @@ def test_a_sweep_is_one_group_with_a_run_folder_and_a_wandb_run_for_each_job(tmp
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "wandb: WARNING" not in done.stdout + done.stderr
 
     folders = sorted(path.parent for path in (tmp_path / "sweep").glob("*/metrics.json"))
     names = [json.loads((path / "metrics.json").read_text())["model/name"] for path in folders]
@@ -34,7 +35,7 @@ def test_a_sweep_is_one_group_with_a_run_folder_and_a_wandb_run_for_each_job(tmp
     assert "2 runs" in done.stdout  # the comparison
     assert "protein-performer compare" in done.stdout
 
-    runs = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    runs = sorted((tmp_path / "logs" / "wandb").glob("offline-run-*"))
     assert len(runs) == 2
     told = [inspect(run) for run in runs]
     for name in names:

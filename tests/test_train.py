@@ -3,13 +3,16 @@ import json
 import math
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from runs import compose_run, write_proteins
 
 import protein_performer as pp
 from protein_performer.errors import UserError
 from protein_performer.report import comparison_table, results_table
+from protein_performer.training.checkpoints import WholeCheckpoints
 from train import train
 
 METRICS = [
@@ -91,6 +94,61 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model, data):
     assert ends[0].keys() == ends[1].keys()
     for name, tensor in ends[0].items():
         assert torch.equal(tensor, ends[1][name]), name
+
+
+class BrokenOff(Exception):
+    pass
+
+
+class BreakOff(pl.Callback):
+    """Ends a run as a kill would: nothing is saved any more."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise BrokenOff
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_run_broken_off_goes_on_from_its_last_checkpoint(tmp_path, fasta, uninterrupted, step):
+    """Steps behind the checkpoint are taken again, and are the same."""
+    often = ("schedule=constant", "callbacks.checkpoint.every_n_train_steps=2")
+    broken = f"+callbacks.broken={{_target_: test_train.BreakOff, step: {step}}}"
+    with pytest.raises(BrokenOff):
+        train(compose_run(tmp_path, fasta, *often, broken))
+    before = losses(tmp_path)
+    train(compose_run(tmp_path, fasta, *often, "ckpt_path=last"))
+    again = losses(tmp_path)
+    assert min(again) == step // 2 * 2
+    expected, weights = uninterrupted
+    assert before | again == expected
+    found = torch.load(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, fasta):
+    """Losses and last weights of a run that was left alone."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train(compose_run(folder, fasta, "schedule=constant"))
+    return losses(folder), torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
+    """Where the temporary folder is another file system, Lightning's own overwrites in place."""
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def tear(self, checkpoint, path, storage_options=None):
+        path.write_bytes(b"half")
+        raise BrokenOff
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", tear)
+    with pytest.raises(BrokenOff):
+        WholeCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path) == {"step": 1}
 
 
 def test_resuming_where_there_is_nothing_is_an_error(tmp_path, fasta):

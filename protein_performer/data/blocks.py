@@ -11,7 +11,7 @@ import numpy as np
 from protein_performer.data.fasta import LineChecker, empty_file, not_proteins
 from protein_performer.errors import UserError
 
-Format = Literal["fasta", "flat"]
+Format = Literal["fasta", "flat", "text"]
 
 # In front of each record but the first: what a cut is made behind.
 RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
@@ -25,7 +25,8 @@ class TextBlock(NamedTuple):
 
     Attributes:
         text: begins at the first line of a record; some hundred kilobytes, or one long record.
-        format: "fasta" or "flat" (Swiss-Prot and TrEMBL flat files, `.dat`).
+        format: "fasta", "flat" (Swiss-Prot and TrEMBL flat files, `.dat`), or "text", a whole file
+            as it is (see `books`).
         where: the file's name, for errors.
         first_line: the number of the text's first line in the file, from 1.
     """

@@ -25,8 +25,8 @@ from protein_performer.data.modes import (
 from protein_performer.data.objectives import Objective
 from protein_performer.data.order import BatchOrder
 from protein_performer.data.origins import Sources, make_origin
-from protein_performer.data.prepare import Preparation
 from protein_performer.data.proteins import Crop
+from protein_performer.data.recipe import Recipe
 from protein_performer.data.report import DataReport, make_report, padding_share
 from protein_performer.data.sampler import ResumableLoader
 from protein_performer.data.shards import StoredSplit
@@ -108,7 +108,7 @@ class ProteinDataModule(pl.LightningDataModule):
             check_streamable(self.row_rule, batch_tokens, buffer)
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Recipe:
         """How the records became tokens in splits."""
         return self.origin.preparation
 
@@ -170,27 +170,32 @@ class ProteinDataModule(pl.LightningDataModule):
     @property
     def test_names(self) -> tuple[str, ...]:
         """The splits that `test_dataloader` goes through: `test`, and `ood` if one is held out."""
-        return ("test", "ood") if self.preparation.splits.holds_out else ("test",)
+        return ("test", "ood") if self.preparation.holds_out else ("test",)
 
     def setup(self, stage: str) -> None:
         """Check that no split in use is empty, and say what there is."""
         wanted = {"fit": ("train", "valid"), "validate": ("valid",), "test": self.test_names}
         for name in wanted.get(stage, ()):
             if len(self.split(name)) == 0:
-                more = "Give more proteins" if self.head is None else "Raise data.head"
-                raise UserError(
-                    f"{self.origin.name}: the {name} split is empty. {more}, or"
-                    f" raise its share in data.splits ({self.preparation.splits})."
-                )
+                raise UserError(f"{self.origin.name}: the {name} split is empty. {self._advice}")
         if stage == "fit":
             self._training.begin()
-            if self.head is not None:
-                log.info(
-                    "training reads the sources as it goes; evaluation and the figures below are of"
-                    " their first %s records",
-                    f"{self.head:,}",
-                )
-            log.info("\n%s", self.report())
+            if self.trainer is None or self.trainer.global_rank == 0:
+                self._tell()
+
+    @property
+    def _advice(self) -> str:
+        advice = self.preparation.advice
+        return advice if self.head is None else f"Raise data.head, or: {advice}"
+
+    def _tell(self) -> None:
+        if self.head is not None:
+            log.info(
+                "training reads the sources as it goes; evaluation and the figures below are of"
+                " their first %s records",
+                f"{self.head:,}",
+            )
+        log.info("\n%s", self.report())
 
     def teardown(self, stage: str) -> None:
         """Say what training read, if that is not told yet."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from protein_performer.data.encoding import Bundle, Encoded, Encoder
+from protein_performer.data.encoding import BlockEncoder, Bundle, Encoded
 from protein_performer.errors import UserError
 
 
@@ -18,7 +18,9 @@ class Finished(NamedTuple):
     encoded: Encoded
 
 
-def encode_all(bundles: Iterable[Bundle], encoder: Encoder, workers: int) -> Iterator[Finished]:
+def encode_all(
+    bundles: Iterable[Bundle], encoder: BlockEncoder, workers: int
+) -> Iterator[Finished]:
     """Encode bundles, here or in other processes; results come in order, whatever their number.
 
     Args:
@@ -32,7 +34,7 @@ def encode_all(bundles: Iterable[Bundle], encoder: Encoder, workers: int) -> Ite
         for bundle in bundles:
             yield Finished(bundle._replace(blocks=[]), encoder.encode(bundle.blocks))
         return
-    encoder.rule.load()  # here, and not once in every process
+    encoder.load()  # here, and not once in every process
     team = [_Worker(encoder) for _ in range(workers)]
     try:
         yield from _deal_out(bundles, team)
@@ -69,7 +71,7 @@ def _deal_out(bundles: Iterable[Bundle], team: list["_Worker"]) -> Iterator[Fini
 class _Worker:
     """A process that encodes what it is sent; it ends when this one does, however that ends."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: BlockEncoder) -> None:
         # spawn: a fork of a process with threads (torch's, say) may hang.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -107,7 +109,7 @@ class _Worker:
         self._process.close()
 
 
-def _serve(pipe: Connection, encoder: Encoder) -> None:
+def _serve(pipe: Connection, encoder: BlockEncoder) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the reader's to handle
     while True:
         try:

@@ -5,7 +5,8 @@ Shapes: N records, R residues in all, V vocabulary.
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,30 @@ def bundled(blocks: Iterable[PlacedBlock], counts: ReadCounts) -> Iterator[Bundl
         yield Bundle(waiting, behind, counts.bytes_read)
 
 
-class Encoder:
+class BlockEncoder(Protocol):
     """Parses, encodes, digests and shares out; plain and picklable."""
+
+    def load(self) -> None:
+        """Read what it needs, once; else that is done when it is needed."""
+        ...
+
+    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+        """Whole records to tokens."""
+        ...
+
+
+class Encoder:
+    """The `BlockEncoder` of proteins."""
 
     def __init__(self, alphabet: Alphabet, policy: ResiduePolicy, rule: SplitRule) -> None:
         self.alphabet = alphabet
         self.policy = policy
         self.rule = rule
         self._kinds = _kinds_of_characters(alphabet)
+
+    def load(self) -> None:
+        """Read the table of clusters."""
+        self.rule.load()
 
     def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
         """Whole records to tokens.
@@ -173,8 +190,7 @@ def digest_each(tokens: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArra
     """(N, 2) digests of N sequences that stand in `tokens` one after another."""
     content, ends = tokens.tobytes(), np.cumsum(lengths).tolist()
     digests = [
-        blake2b(content[begin:end], digest_size=16).digest()
-        for begin, end in zip([0, *ends[:-1]], ends, strict=True)
+        blake2b(content[begin:end], digest_size=16).digest() for begin, end in pairwise([0, *ends])
     ]
     return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
 

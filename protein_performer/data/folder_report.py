@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.lengths import PAPER, Lengths, describe_lengths
 from protein_performer.data.records import ReadCounts
 
+_MOST_SHOWN = 30  # letters whose shares are told
 LONG = 1024  # residues that a row shows in the paper's main task and by default in ours
 
 LengthCounts = Mapping[str, NDArray[np.int64]]  # split -> (longest + 1,) proteins of each length
@@ -47,6 +49,7 @@ class FolderReport:
     warnings: list[str]
     splits: dict[str, SplitContents]
     all: SplitContents
+    unit: str = "residue"  # `byte` where the records are books
 
     def plain(self) -> dict[str, Any]:
         """Plain types."""
@@ -73,7 +76,7 @@ class FolderReport:
                 "The paper's: Choromanski et al. 2021, arXiv:2009.14794, appendix C.1, Table 1"
                 " (TrEMBL of January 2019)."
             )
-        return told
+        return [in_units(each, self.unit) for each in told]
 
     def _read(self) -> str:
         return "\n".join(
@@ -95,6 +98,10 @@ def _residues(rows: Mapping[str, SplitContents]) -> str:
     }
     letters = list(shares["all"])
     seen = [each for each in letters if any(row[each] != "0.00" for row in shares.values())]
+    if len(seen) > _MOST_SHOWN:
+        frequent = sorted(seen, key=lambda each: -rows["all"].residue_shares[each])[:_MOST_SHOWN]
+        cells = {name: [row[letter] for letter in frequent] for name, row in shares.items()}
+        return table(f"the {_MOST_SHOWN} most frequent residues, %", frequent, cells, gap=" ")
     cells = {name: [row[letter] for letter in seen] for name, row in shares.items()}
     rest = " ".join(letter for letter in letters if letter not in seen)
     told = table("residues, %", seen, cells, gap=" ")
@@ -130,6 +137,13 @@ def _record_cells(split: SplitContents) -> list[str]:
     return [f"{figure:,}" for figure in figures]
 
 
+def in_units(text: str, unit: str) -> str:
+    """A report's words, which are of proteins, for records whose letters are bytes."""
+    if unit != "byte":
+        return text
+    return text.replace("proteins", "books").replace("residue", "byte")
+
+
 def table(
     corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], gap: str = "  "
 ) -> str:
@@ -149,7 +163,8 @@ def describe_folder(manifest: Mapping[str, Any], counts: LengthCounts) -> Folder
         manifest: of the folder.
         counts: of every split of it.
     """
-    letters = Alphabet(**manifest["definition"]["alphabet"]).letters
+    alphabet = alphabet_from(manifest["definition"]["alphabet"])
+    letters = alphabet.letter_names
     entries = manifest["splits"]
     longest = max(map(len, counts.values()))
     together = np.sum([np.pad(each, (0, longest - len(each))) for each in counts.values()], axis=0)
@@ -163,11 +178,12 @@ def describe_folder(manifest: Mapping[str, Any], counts: LengthCounts) -> Folder
             name: _describe_split([entry], counts[name], letters) for name, entry in entries.items()
         },
         all=_describe_split(list(entries.values()), together, letters),
+        unit=alphabet.unit,
     )
 
 
 def _describe_split(
-    entries: Sequence[Mapping[str, Any]], counts: NDArray[np.int64], letters: str
+    entries: Sequence[Mapping[str, Any]], counts: NDArray[np.int64], letters: Sequence[str]
 ) -> SplitContents:
     by_token = np.sum([entry["residue_counts"] for entry in entries], axis=0)
     by_letter = by_token[Alphabet.first_letter :]

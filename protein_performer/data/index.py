@@ -1,5 +1,6 @@
 """The length order of a split: a counting sort in two passes over its shards."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from protein_performer.data.encoding import count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
-_TOGETHER = 4096  # proteins whose residues are counted at once
+_TOGETHER = 2**24  # residues counted at once, and one more protein
 
 
 class SplitCounts(NamedTuple):
@@ -82,11 +83,10 @@ def _count_tokens(
     tokens, offsets = split.shard(shard)
     counts = np.zeros(vocabulary_size, dtype=np.int64)
     rows = np.flatnonzero(counted)
-    for begin in range(0, len(rows), _TOGETHER):
-        bounds = zip(
-            offsets[rows[begin : begin + _TOGETHER]].tolist(),
-            offsets[rows[begin : begin + _TOGETHER] + 1].tolist(),
-            strict=True,
-        )
+    begins, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
+    part = np.cumsum(ends - begins) // _TOGETHER
+    first = np.flatnonzero(np.diff(part, prepend=-1))  # row of each part
+    for low, high in pairwise([*first.tolist(), len(rows)]):
+        bounds = zip(begins[low:high].tolist(), ends[low:high].tolist(), strict=True)
         counts += count_tokens(np.concatenate([tokens[a:b] for a, b in bounds]), vocabulary_size)
     return counts

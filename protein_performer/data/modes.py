@@ -13,6 +13,7 @@ from protein_performer.data.buffers import BufferReader
 from protein_performer.data.contexts import RowRule
 from protein_performer.data.encoding import Encoder, digest_each
 from protein_performer.data.origins import Sources
+from protein_performer.data.prepare import Preparation
 from protein_performer.data.remote import is_address
 from protein_performer.data.sampler import ResumableLoader
 from protein_performer.data.shards import StoredSplit
@@ -125,6 +126,7 @@ class FromStream:
         num_workers: int,
     ) -> None:
         how = origin.preparation
+        assert isinstance(how, Preparation)  # see `books.recipe_for`
         self._origin = origin
         self._split = split
         self._batching = batching

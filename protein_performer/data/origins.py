@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.data.books import recipe_for, recipe_from
 from protein_performer.data.cache import other_forms, prepared_folder
-from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.prepare import prepare
 from protein_performer.data.prepared import check_alphabet, open_split, read_manifest
+from protein_performer.data.recipe import Recipe
 from protein_performer.data.remote import is_address
 from protein_performer.data.remote_shards import RemoteFolder
 from protein_performer.data.shards import StoredSplit
@@ -33,7 +35,7 @@ class Origin(Protocol):
         ...
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Recipe:
         """How its records became tokens in splits."""
         ...
 
@@ -69,7 +71,7 @@ class Sources:
     def __init__(
         self,
         sources: Sequence[str],
-        preparation: Preparation,
+        preparation: Recipe,
         cache_dir: Path | None,
         download: Download | None = None,
     ) -> None:
@@ -149,9 +151,9 @@ class PreparedFolder:
         return manifest
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Recipe:
         """As the manifest has it."""
-        return Preparation.from_definition(self.manifest["definition"])
+        return recipe_from(self.manifest["definition"])
 
     def prepare(self, workers: int) -> None:
         """Look whether it is there."""
@@ -210,12 +212,10 @@ def make_origin(
         )
     if prepared is not None:
         return PreparedFolder(Path(prepared), alphabet)
-    if splits is None:
-        raise UserError("data.splits: expected a rule, since data.prepared names no folder")
     if query is not None:
         if download is None:
             raise UserError(f"data.query: expected data.download to fetch it with; got {query}")
         download = partial(download, query=query)
     names = [sources] if isinstance(sources, str) else sources or []
-    preparation = Preparation(alphabet or Alphabet(), residue_policy, splits, head=head)
+    preparation = recipe_for(alphabet or Alphabet(), residue_policy, splits, head)
     return Sources(names, preparation, cache, download)

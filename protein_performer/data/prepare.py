@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from protein_performer.data.encoders import encode_all
 from protein_performer.data.encoding import Encoder, bundled
 from protein_performer.data.index import write_index
 from protein_performer.data.locking import locked
-from protein_performer.data.place import first_records, read_from
+from protein_performer.data.place import Place, PlacedBlock, first_records, read_from
 from protein_performer.data.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
+from protein_performer.data.recipe import Recipe, fingerprints
 from protein_performer.data.records import ReadCounts
 from protein_performer.data.remote import is_address
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit, file_sha256
 from protein_performer.data.sources import expand, size
-from protein_performer.data.splits import OOD, SPLITS, SplitRule
+from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.work import DIGESTS, JOURNAL, Work, write_whole
 from protein_performer.errors import UserError
 
@@ -39,7 +40,7 @@ OnProgress = Callable[[int, int, int], None]  # bytes read, of how many (0: not 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How records become tokens in splits.
+    """How proteins become tokens in splits; see `Recipe`.
 
     Attributes:
         alphabet: see there.
@@ -54,6 +55,21 @@ class Preparation:
     splits: SplitRule
     shard_proteins: int = SHARD_PROTEINS
     head: int | None = None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is an OOD split."""
+        return self.splits.holds_out
+
+    @property
+    def tables(self) -> list[str]:
+        """The table of clusters, if there is one."""
+        return [] if self.splits.clusters is None else [self.splits.clusters]
+
+    @property
+    def advice(self) -> str:
+        """What to do about an empty split."""
+        return f"Give more proteins, or raise its share in data.splits ({self.splits})."
 
     def definition(self) -> dict[str, Any]:
         """All of it, in plain types, as JSON gives them back."""
@@ -73,37 +89,42 @@ class Preparation:
             definition.get("head"),
         )
 
+    def expand(self, sources: Sequence[str]) -> list[str]:
+        """See `sources.expand`."""
+        return expand(sources)
 
-def fingerprints(sources: Sequence[str], how: Preparation) -> dict[str, Any]:
-    """What a preparation is made from, in plain types: equal ones give equal folders.
+    def label(self, name: str) -> str:
+        """A file's name, without its folder."""
+        return Path(name).name
 
-    A file, be it a source or a table of clusters, is known by its name, size and time of change,
-    as for `make`: whoever replaces or touches one gets it prepared anew. An address is known by
-    itself and the size that its server tells.
-    """
-    tables = [] if how.splits.clusters is None else [how.splits.clusters]
-    return {
-        "definition": how.definition(),
-        "sources": [_fingerprint(name) for name in expand(sources)],
-        "tables": [_fingerprint(name) for name in tables],
-    }
+    def home(self, names: Sequence[str]) -> Path:
+        """The first source."""
+        return Path(names[0])
 
+    def read_from(
+        self, names: Sequence[str], start: Place, counts: ReadCounts
+    ) -> Iterator[PlacedBlock]:
+        """See `place.read_from`."""
+        return read_from(names, start, counts)
 
-def _fingerprint(name: str) -> dict[str, Any]:
-    if is_address(name):
-        return {"name": name, "bytes": size(name)}
-    path = Path(name)
-    try:
-        status = path.stat()
-    except FileNotFoundError:  # told by whoever reads it, with what it was expected to hold
-        return {"name": path.name}
-    return {"name": path.name, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    def encoder(self) -> Encoder:
+        """Of FASTA and flat files."""
+        return Encoder(self.alphabet, self.residue_policy, self.splits)
+
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        """Raise UserError if there is no protein, or none to hold out though that was wanted."""
+        if not any(sizes):
+            raise UserError("expected at least one protein to prepare, the sources have none")
+        part = ""
+        if self.head is not None:
+            part = f" Only the first {self.head:,} records were looked at: perhaps raise data.head."
+        self.splits.check_sizes(sizes, part)
 
 
 def prepare(
     sources: Sequence[str],
     folder: Path,
-    how: Preparation,
+    how: Recipe,
     *,
     workers: int = 0,
     on_progress: OnProgress | None = None,
@@ -114,7 +135,7 @@ def prepare(
     Memory does not grow with the number of records but for a byte a protein in the last step.
 
     Args:
-        sources: see `sources.expand`; the splits do not depend on the records' order.
+        sources: see `Recipe.expand`; the splits do not depend on the records' order.
         folder: if it is there and made from the same, nothing is done. Its parent is made.
         how: see there.
         workers: processes that encode, beside this one that reads and writes; 0 does all here.
@@ -127,7 +148,7 @@ def prepare(
         something else. What was written is thrown away then, unless the sources are at addresses:
         a broken connection is gone on from.
     """
-    names, identity = expand(sources), fingerprints(sources, how)
+    names, identity = how.expand(sources), fingerprints(sources, how)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f".{folder.name}.lock")
@@ -164,7 +185,7 @@ def _same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
 def _prepare(
     names: list[str],
     growing: Path,
-    how: Preparation,
+    how: Recipe,
     identity: dict[str, Any],
     workers: int,
     on_progress: OnProgress | None,
@@ -194,19 +215,18 @@ def _prepare(
 def _write_shards(
     names: list[str],
     work: Work,
-    how: Preparation,
+    how: Recipe,
     workers: int,
     on_progress: OnProgress | None,
 ) -> ReadCounts:
     """Write all records that the journal does not tell of; what was read, from the first on."""
     reading = ReadCounts()  # files and bytes, as far as the reader is
     total = sum(size(name) or 0 for name in names) if how.head is None else 0
-    blocks = read_from(names, work.progress.behind, reading)
+    blocks = how.read_from(names, work.progress.behind, reading)
     if how.head is not None:
         done = work.progress.read
         blocks = first_records(blocks, how.head - done.records - done.empty)
-    encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
-    for bundle, encoded in encode_all(bundled(blocks, reading), encoder, workers):
+    for bundle, encoded in encode_all(bundled(blocks, reading), how.encoder(), workers):
         work.add(encoded, bundle.behind)
         if on_progress is not None:
             on_progress(bundle.bytes_read, total, work.progress.read.records)
@@ -216,11 +236,11 @@ def _write_shards(
     return read
 
 
-def _finish(work: Work, how: Preparation, read: ReadCounts) -> dict[str, Any]:
+def _finish(work: Work, how: Recipe, read: ReadCounts) -> dict[str, Any]:
     """Find copies, index, and describe."""
     for writer in work.writers:
         writer.close()
-    _check_not_empty(work.sizes, how)
+    how.check_sizes(work.sizes)
     copies = work.digests.find_copies(work.sizes)
     splits = {name: _describe(work, number, copies, how) for number, name in enumerate(SPLITS)}
     met = ResidueCounts()
@@ -237,25 +257,7 @@ def _finish(work: Work, how: Preparation, read: ReadCounts) -> dict[str, Any]:
     }
 
 
-def _check_not_empty(sizes: list[int], how: Preparation) -> None:
-    rule = how.splits
-    if not any(sizes):
-        raise UserError("expected at least one protein to prepare, the sources have none")
-    part = ""
-    if how.head is not None:
-        part = f" Only the first {how.head:,} records were looked at: perhaps raise data.head."
-    if rule.ood > 0 and not sizes[OOD]:
-        raise UserError(
-            f"{rule.clusters}: none of the accessions of its held-out clusters is among the"
-            f" sources' (`db|ACCESSION|name` or the header's first word). Is it their table?{part}"
-        )
-    if rule.families and not sizes[OOD]:
-        raise UserError(
-            f"splits.families: no protein of the sources is of {', '.join(rule.families)}.{part}"
-        )
-
-
-def _describe(work: Work, number: int, copies: Copies, how: Preparation) -> dict[str, Any]:
+def _describe(work: Work, number: int, copies: Copies, how: Recipe) -> dict[str, Any]:
     """Index a finished split; its entry in the manifest."""
     writer = work.writers[number]
     stored = StoredSplit(

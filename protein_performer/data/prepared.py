@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.shards import StoredSplit
 from protein_performer.errors import UserError
 
@@ -58,7 +59,7 @@ def check_alphabet(manifest: dict[str, Any], expected: Alphabet | None, where: s
         expected: None for any.
         where: the folder or its address.
     """
-    found = Alphabet(**manifest["definition"]["alphabet"])
+    found = alphabet_from(manifest["definition"]["alphabet"])
     if expected is not None and found != expected:
         raise UserError(
             f"{where}: prepared with {found}, and data.alphabet is {expected}. Set"

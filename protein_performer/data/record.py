@@ -36,6 +36,7 @@ class ReadCounts:
     bytes_read: int = 0  # of the sources as they are stored (compressed)
     empty: int = 0  # headers without a sequence, left out
     spaced: int = 0  # records with white space inside sequence lines, which was removed
+    blank: int = 0  # files of text without a byte, left out
     non_ascii: int = 0  # records whose header is not ASCII, read as UTF-8 or else as Latin-1
     examples: dict[str, str] = field(default_factory=dict)  # oddity -> place of its first record
 
@@ -56,6 +57,7 @@ class ReadCounts:
         """One sentence for each oddity met, with its count and its first place."""
         told = {
             "empty": "a header without a sequence, left out",
+            "blank": "no text in it, left out",
             "spaced": "white space inside the sequence, removed",
             "non_ascii": "a header that is not ASCII, read as UTF-8 or else as Latin-1",
         }

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.data.books import recipe_from
 from protein_performer.data.locking import locked
-from protein_performer.data.prepare import Preparation
 from protein_performer.data.prepared import MANIFEST, check_alphabet, parse_manifest
+from protein_performer.data.recipe import Recipe
 from protein_performer.data.remote_file import RemoteFile
 from protein_performer.data.shard_cache import ShardCache
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
@@ -124,9 +125,9 @@ class RemoteFolder:
         return manifest
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> Recipe:
         """As the manifest has it."""
-        return Preparation.from_definition(self.manifest["definition"])
+        return recipe_from(self.manifest["definition"])
 
     @cached_property
     def folder(self) -> Path:

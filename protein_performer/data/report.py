@@ -11,6 +11,7 @@ from protein_performer.data.folder_report import (
     FolderReport,
     LengthCounts,
     describe_folder,
+    in_units,
     table,
 )
 from protein_performer.data.order import SPECIALS, BatchOrder
@@ -48,7 +49,8 @@ class DataReport:
             for name, each in self.batches.items()
         }
         columns = ["an epoch", "padding", "cut proteins", "cut residues"]
-        return f"{self.folder}\n\n{table('batches', columns, rows)}"
+        told = in_units(table("batches", columns, rows), self.folder.unit)
+        return f"{self.folder}\n\n{told}"
 
 
 def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: int) -> str:

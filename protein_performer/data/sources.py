@@ -48,7 +48,8 @@ def _expand_one(name: str) -> list[str]:
         return expand_address(name)
     if os.path.isdir(name):
         raise UserError(
-            f"{name}: expected a file, got a directory. To read all in it: '{Path(name) / '*.gz'}'"
+            f"{name}: expected a file, got a directory. To read all in it: '{Path(name) / '*.gz'}';"
+            " for folders of plain text, train with data=text"
         )
     if os.path.exists(name):
         return [name]

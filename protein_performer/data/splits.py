@@ -144,6 +144,25 @@ class SplitRule:
             split[[not held_out.isdisjoint(stated) for stated in families]] = OOD
         return split
 
+    def check_sizes(self, sizes: Sequence[int], hint: str = "") -> None:
+        """Raise UserError if proteins were to be held out and none was.
+
+        Args:
+            sizes: number of proteins of each of `SPLITS`.
+            hint: told at the end of the error.
+        """
+        if self.ood > 0 and not sizes[OOD]:
+            raise UserError(
+                f"{self.clusters}: none of the accessions of its held-out clusters is among the"
+                " sources' (`db|ACCESSION|name` or the header's first word). Is it their table?"
+                + hint
+            )
+        if self.families and not sizes[OOD]:
+            raise UserError(
+                f"splits.families: no protein of the sources is of {', '.join(self.families)}."
+                + hint
+            )
+
     def load(self) -> None:
         """Read the table of clusters, if there is one; else that is done when it is needed."""
         if self.clusters is not None:

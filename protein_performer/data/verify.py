@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.duplicates import DigestFile
 from protein_performer.data.encoding import digest_each
 from protein_performer.data.prepared import open_split, read_manifest
@@ -75,7 +76,7 @@ def _check_shard(
         raise _wrong(path, f"counts {counts} where the manifest has {meta}")
     if np.any(offsets[1:] <= offsets[:-1]) or offsets[0] != 0:
         raise _wrong(path, "its offsets do not rise from 0")
-    first, end = Alphabet.first_letter, len(Alphabet(**alphabet))
+    first, end = Alphabet.first_letter, len(alphabet_from(alphabet))
     if tokens.size and not first <= int(tokens.min()) <= int(tokens.max()) < end:
         raise _wrong(path, f"tokens outside {first} ... {end - 1}")
 

@@ -39,6 +39,7 @@ class ProgressBar(RichProgressBar):
             "train/loss": ("loss", "{:.3f}"),
             "val/perplexity": ("val ppl", "{:.2f}"),
             "train/residues_per_second": ("res/s", "{:,.0f}"),
+            "train/bytes_per_second": ("bytes/s", "{:,.0f}"),
         }
         metrics = super().get_metrics(trainer, pl_module)
         return {

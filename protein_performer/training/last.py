@@ -17,7 +17,7 @@ class SaveLast(Checkpoint):
     saved after fitting, outside a batch's end, makes a resumed run count its logged steps twice.
 
     Args:
-        path: of the file; each writing replaces it, atomically.
+        path: of the file; each writing replaces it, in one step (`checkpoints`).
         every_n_train_steps: optimizer steps between two writings.
     """
 

@@ -60,10 +60,11 @@ class LanguageModel(pl.LightningModule):
         self.schedule = schedule
         self.description = description
         self.results: dict[str, float | int] = {}
-        self.val_metrics = ResidueMetrics(len(alphabet), alphabet.first_letter)
-        self.test_metrics = nn.ModuleDict(
-            {name: ResidueMetrics(len(alphabet), alphabet.first_letter) for name in test_names}
-        )
+        self.val_metrics = self._make_metrics()
+        self.test_metrics = nn.ModuleDict({name: self._make_metrics() for name in test_names})
+
+    def _make_metrics(self) -> ResidueMetrics:
+        return ResidueMetrics(len(self.alphabet), self.alphabet.first_letter, self.alphabet.unit)
 
     def scored_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, V) logits and (N,) targets where there is a target; the rest is not computed."""

@@ -48,7 +48,10 @@ class LogPictures(pl.Callback):
         letters = slice(alphabet.first_letter, None)
         confusion = metrics.confusion.cpu().numpy()[letters, letters]
         figure = confusion_figure(
-            confusion, alphabet.letters, f"{name}: {confusion.sum():,} residues"
+            confusion,
+            alphabet.letter_names,
+            f"{name}: {confusion.sum():,} {alphabet.unit}s",
+            unit=alphabet.unit,
         )
         path = self.folder / f"{name}_confusion.png"
         figure.savefig(path, dpi=120)

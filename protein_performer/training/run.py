@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 
+from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
 from protein_performer.report import Metrics, make_console, results_table, write_metrics
 from protein_performer.training.module import LanguageModel
@@ -49,11 +51,15 @@ def resume_from(ckpt_path: str | None, run_dir: Path) -> Path | None:
             f"ckpt_path={ckpt_path}: there is no {path}. `last` looks in this run's own folder: set"
             " hydra.run.dir to the folder of the run to continue."
         )
-    curves = run_dir / "metrics.csv"
-    if curves.is_file():
-        earlier = len(list(run_dir.glob("metrics.before-*.csv")))
-        curves.rename(run_dir / f"metrics.before-{earlier + 1}.csv")
+    _set_aside(run_dir / "metrics.csv")
     return path
+
+
+@rank_zero_only
+def _set_aside(curves: Path) -> None:
+    if curves.is_file():
+        earlier = len(list(curves.parent.glob("metrics.before-*.csv")))
+        curves.rename(curves.with_name(f"metrics.before-{earlier + 1}.csv"))
 
 
 def finish(
@@ -77,7 +83,7 @@ def finish(
     metrics.update(module.results)
     if trainer.is_global_zero:
         write_metrics(run_dir, metrics)
-        _print_results(metrics, best)
+        _print_results(metrics, best, module.alphabet)
     return metrics
 
 
@@ -91,19 +97,22 @@ def _training_metrics(
         "objective": config["objective"]["name"],
         "seed": config["seed"],
         "train/steps": trainer.global_step,
-        "train/residues": throughput.residues,
+        f"train/{module.alphabet.unit}s": throughput.residues,
         "train/seconds": round(throughput.seconds, 2),
     }
     return metrics
 
 
-def _print_results(metrics: Metrics, best: Path) -> None:
+def _print_results(metrics: Metrics, best: Path, alphabet: Alphabet) -> None:
     console = make_console()
     console.print(results_table(metrics))
-    console.print(
-        f"\nCheckpoint: {best}\nNext:\n"
+    of_proteins = (
         f"  protein-performer evaluate {best} YOURS.fasta\n"
         f"  protein-performer embed {best} YOURS.fasta embeddings.h5\n"
+    )
+    console.print(
+        f"\nCheckpoint: {best}\nNext:\n"
+        f"{of_proteins if alphabet.unit == 'residue' else ''}"
         f"  wandb leet logs/wandb",
         soft_wrap=True,
         highlight=False,

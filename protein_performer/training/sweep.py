@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from protein_performer.report import METRICS_FILE, comparison_table, make_console
@@ -14,6 +15,7 @@ class CompareRuns(Callback):
     """Prints the comparison of a sweep's finished runs, and how to print it again."""
 
     @override
+    @rank_zero_only  # ranks that were started from outside each go through the sweep
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
         run_dirs = sorted(path.parent for path in sweep_dir.glob(f"*/{METRICS_FILE}"))

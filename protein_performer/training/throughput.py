@@ -1,7 +1,7 @@
 """How fast a run learns from residues, and how much of its work is padding."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -10,10 +10,13 @@ from typing_extensions import override
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import Batch
+from protein_performer.training.module import LanguageModel
 
 
 class Throughput(pl.Callback):
     """Logs `train/residues_per_second` and `train/padding_share`, and totals of the whole run.
+
+    Of text it counts bytes, and names them so.
 
     Seconds are those between the start of a training batch and its end, the wait for the next batch
     included, validation and checkpoints not. The totals go on over a resumed run.
@@ -67,9 +70,10 @@ class Throughput(pl.Callback):
         self.residues += residues
         self.seconds += seconds
         if log:
-            pl_module.log("train/residues_per_second", residues / seconds, prog_bar=True)
+            unit = cast(LanguageModel, pl_module).alphabet.unit
+            pl_module.log(f"train/{unit}s_per_second", residues / seconds, prog_bar=True)
             pl_module.log("train/padding_share", 1 - tokens / places)
-            pl_module.log("train/residues", float(self.residues))
+            pl_module.log(f"train/{unit}s", float(self.residues))
         self._window, self._window_start = [], now
 
     @override

@@ -185,6 +185,8 @@ def test_what_is_there_is_kept_or_refused(tmp_path):
 def test_no_records_and_no_held_out_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one protein"):
         prepared(tmp_path / "out", [Record("A", "", "**")], policy="skip")
+    with pytest.raises(UserError, match="at least one protein"):
+        prepared(tmp_path / "empty", [Record("A", "", ""), Record("B", "", "")])
     clusters = write_clusters(tmp_path / "clusters.tsv", 100, prefix="OTHER")
     rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(clusters))
     with pytest.raises(UserError, match="Is it their table"):

@@ -1,0 +1,238 @@
+"""Kill -9 at random moments, for real: minutes, not seconds, so this is no part of the suite.
+
+  python tests/kill.py prepare PROTEINS.fasta.gz   # shards: the same bytes
+  python tests/kill.py train                       # weights and batches: the same
+  python tests/kill.py ranks --times 3             # resumed on 2 ranks with 2 workers each
+
+Each starts the program, kills it at a random moment, and starts it again until it has ended, over
+and over until `--times` kills were dealt. It prints what it did; it exits with 1 where anything
+differs.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    "OMP_NUM_THREADS": "1",
+}
+
+# The verb itself, but that bundles are small, and each is committed.
+PREPARE = """
+import sys
+from functools import partial
+from protein_performer.cli import main
+from protein_performer.commands import prepare as command
+from protein_performer.data import encoding
+if __name__ == "__main__":
+    encoding._BUNDLE = 1 << 18
+    command.prepare = partial(command.prepare, commit_seconds=0)
+    sys.exit(main(["prepare", *sys.argv[1:]]))
+"""
+
+STEPS = 40
+TRAIN = (
+    *("size=tiny", "logger=csv", f"trainer.max_steps={STEPS}", "trainer.max_time=null"),
+    *("trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "model.redraw_every=3"),
+    *("trainer.val_check_interval=10", "trainer.enable_progress_bar=false"),
+    *("callbacks.progress=null", "callbacks.checkpoint.every_n_train_steps=3"),
+    *("data.max_length=128", "data.batch_tokens=2048"),
+    "+callbacks.digests={_target_: kill.WriteDigests, path: '${run_dir}/digests'}",
+)
+TWO_RANKS = ("trainer=ddp", "trainer.devices=2", "data.num_workers=2")
+
+
+class WriteDigests(pl.Callback):
+    """Appends `step ranks digest` for every training batch: a sum over rows, as ranks add up."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        total = 0
+        for inputs, targets, mask, _ in zip(*batch, strict=True):
+            content = torch.stack([inputs[mask], targets[mask]]).cpu().numpy().tobytes()
+            total += int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+        with open(f"{self.path}.{trainer.global_rank}", "a") as file:
+            file.write(f"{trainer.global_step} {trainer.world_size} {total}\n")
+
+
+def read_digests(run_dir):
+    """{step: digest of its global batch}, and how many steps were taken more than once."""
+    by_rank = defaultdict(set)  # of a step that was taken again, one digest if all is well
+    taken = Counter()
+    for path in sorted(run_dir.glob("digests.*")):
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):  # else a kill came in the middle of it
+                step, ranks, digest = map(int, line.split())
+                by_rank[step, ranks, path.suffix].add(digest)
+                taken[step] += path.suffix == ".0"
+    sums = defaultdict(int)
+    for (step, ranks, _), (digest,) in by_rank.items():
+        sums[step, ranks] += digest
+    steps = defaultdict(set)
+    for (step, _), digest in sums.items():
+        steps[step].add(digest)
+    return {step: digest for step, (digest,) in steps.items()}, sum(n > 1 for n in taken.values())
+
+
+def start(command, log):
+    return subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+    )
+
+
+def run(command, log, begun=lambda: False):
+    """Run to the end; seconds from when `begun()` first holds."""
+    process = start(command, log)
+    while process.poll() is None and not begun():
+        time.sleep(0.01)
+    first = time.monotonic()
+    if process.wait() != 0:
+        sys.exit(f"exit code {process.returncode}: see {log.name}")
+    return time.monotonic() - first
+
+
+def kill_once(command, log, begun, seconds):
+    """Kill -9 up to so many seconds after `begun()`; whether that came before the end."""
+    process = start(command, log)
+    while process.poll() is None and not begun():
+        time.sleep(0.01)
+    try:
+        process.wait(random.uniform(0, seconds))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    code = process.wait()
+    if code not in (0, -signal.SIGKILL):
+        sys.exit(f"exit code {code}: see {log.name}")
+    return code != 0
+
+
+def files_of(folder):
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def kill_prepare(scratch, log, times, source):
+    def command(out):
+        return [sys.executable, "-c", PREPARE, str(Path(source).resolve()), str(out)]
+
+    def begun(out):
+        return lambda: out.with_name(f".{out.name}.partial").exists() or out.exists()
+
+    whole = scratch / "whole"
+    seconds = run(command(whole), log, begun(whole))
+    print(f"uninterrupted: {seconds:.1f} s from the first byte to the last")
+    kills, folders = 0, 0
+    while kills < times:
+        out, before = scratch / f"killed{folders}", kills
+        while kill_once(command(out), log, begun(out), seconds):
+            kills += 1
+        folders += 1
+        same = files_of(out) == files_of(whole)
+        left = [path.name for path in scratch.glob(f".{out.name}.*")]
+        print(f"folder {folders}: {kills - before} kills, same bytes: {same}, left over: {left}")
+        if not same or left:
+            return False
+    print(f"{kills} kills, {folders} folders, all the same")
+    return True
+
+
+def train_command(run_dir, *options):
+    last = run_dir / "checkpoints" / "last.ckpt"
+    resume = ["ckpt_path=last"] if last.is_file() else []
+    return [
+        *(sys.executable, "train.py", *TRAIN, f"data.cache_dir={run_dir.parent / 'cache'}"),
+        *(f"hydra.run.dir={run_dir}", *resume, *options),
+    ]
+
+
+def stepped(run_dir, steps):
+    """A function that tells whether this start of the program has taken so many steps."""
+    path = run_dir / "digests.0"
+
+    def taken():
+        return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+    before = taken()
+    return lambda: taken() >= before + steps
+
+
+def weights(run_dir):
+    path = run_dir / "checkpoints" / "last.ckpt"
+    contents = torch.load(path, weights_only=True)
+    assert contents["global_step"] == STEPS
+    return contents["state_dict"]
+
+
+def largest_change(one, other):
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def same_run(run_dir, whole, tolerance):
+    """Print whether the batches and weights are the same."""
+    (steps, again), (expected, _) = read_digests(run_dir), read_digests(whole)
+    change = largest_change(weights(run_dir), weights(whole))
+    same = steps == expected and sorted(steps) == list(range(STEPS))
+    print(f"  {again} steps taken again, same batches: {same}, weights differ by {change:.1e}")
+    return same and change <= tolerance
+
+
+def kill_training(scratch, log, times, options=()):
+    whole = scratch / "whole"
+    run(train_command(whole), log)
+    kills, runs, alike = 0, 0, True
+    while kills < times and alike:
+        run_dir, before = scratch / f"killed{runs}", kills
+        while kill_once(
+            train_command(run_dir), log, stepped(run_dir, random.randint(1, STEPS // 2)), 0.3
+        ):
+            kills += 1
+            if options:
+                run(train_command(run_dir, *options), log)
+                break
+        runs += 1
+        print(f"run {runs}: {kills - before} kills")
+        alike = same_run(run_dir, whole, tolerance=1e-4 if options else 0)
+    print(f"{kills} kills, {runs} runs, all the same: {alike}")
+    return alike
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("prepare", "train", "ranks"))
+    parser.add_argument("source", nargs="?", default=ROOT / "data" / "trembl_sample.fasta.gz")
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    args = parser.parse_args()
+    random.seed(args.seed)
+    scratch = Path(tempfile.mkdtemp(prefix="kill-"))
+    print(f"in {scratch}")
+    with open(scratch / "log", "w") as log:
+        if args.what == "prepare":
+            alike = kill_prepare(scratch, log, args.times, args.source)
+        else:
+            options = TWO_RANKS if args.what == "ranks" else ()
+            alike = kill_training(scratch, log, args.times, options)
+    return 0 if alike else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
