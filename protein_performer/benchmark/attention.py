@@ -9,7 +9,6 @@ The full set takes about ten minutes of an otherwise idle core; --quick tries it
 """
 
 import argparse
-import math
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from protein_performer.benchmark.parity import Parity, parity
 from protein_performer.benchmark.peers import require_peers
 from protein_performer.benchmark.picture import PICTURE_SUFFIXES, draw
 from protein_performer.benchmark.sizes import OFFICIAL, QUICK
-from protein_performer.benchmark.targets import Measured, Target, targets
+from protein_performer.benchmark.targets import Measured, Target, plain, targets
 from protein_performer.benchmark.timing import spread
 from protein_performer.errors import UserError
 
@@ -116,14 +115,6 @@ def _figures(
             }
             for key, seconds in measured.seconds.items()
         ],
-        "targets": [_target(row) for row in rows],
+        "targets": [plain(row) for row in rows],
         "parity": [row._asdict() for row in parities],
     }
-
-
-def _target(row: Target) -> dict[str, object]:
-    """JSON has no infinity, the crossover of one that is never faster: null, and missed."""
-    measured = None if row.measured is None else row.measured._asdict()
-    if row.measured is not None and math.isinf(row.measured.median):
-        measured = None
-    return {**row._asdict(), "measured": measured, "met": row.met}

@@ -39,14 +39,14 @@ def peak_in_fresh_process(
 
 def _peak(prepare: Callable[..., Step], args: Sequence[object]) -> int:
     step = prepare(*args)
-    before = _highest(reset=True)
+    before = highest_resident(reset=True)
     result = step()
-    peak = _highest() - before
+    peak = highest_resident() - before
     del result
     return peak
 
 
-def _highest(*, reset: bool = False) -> int:
+def highest_resident(*, reset: bool = False) -> int:
     """The largest resident set of this process so far, bytes; after a reset, the current one.
 
     Linux resets its mark on request. Elsewhere, or where that is forbidden, the mark stands from

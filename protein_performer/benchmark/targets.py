@@ -1,5 +1,6 @@
 """What was aimed at, and what was measured: ratios of times and memories, met or missed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +30,7 @@ class Target(NamedTuple):
         what: is compared, and at which length.
         bound: to reach, or to stay below.
         at_most: the bound is an upper one.
-        unit: `x`, `%` or `positions`.
+        unit: as it is written behind the number, such as `x` or `%`; or `positions`.
         measured: None where a contestant did not run.
     """
 
@@ -46,6 +47,14 @@ class Target(NamedTuple):
             return None
         value = self.measured.median
         return value <= self.bound if self.at_most else value >= self.bound
+
+
+def plain(row: Target) -> dict[str, object]:
+    """For JSON, which has no infinity, the crossover of one that is never faster: null, missed."""
+    measured = None if row.measured is None else row.measured._asdict()
+    if row.measured is not None and math.isinf(row.measured.median):
+        measured = None
+    return {**row._asdict(), "measured": measured, "met": row.met}
 
 
 def targets(measured: Measured, sizes: Sizes) -> list[Target]:

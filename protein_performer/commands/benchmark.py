@@ -1,8 +1,10 @@
 """Measure what this package and its peers take, on your machine.
 
-Contestants take turns, so that a neighbour's load meets all alike; see docs/benchmark.md.
+Contestants take turns, so that a neighbour's load meets all alike; see docs/benchmark.md and
+docs/benchmark_data.md.
 
   protein-performer benchmark attention --peers --json attention.json --plot attention.png
+  protein-performer benchmark data --json data.json
 """
 
 import argparse
@@ -11,6 +13,7 @@ from pathlib import Path
 
 SUBJECTS = {
     "attention": "time and memory of every mechanism against its length",
+    "data": "speed and memory from FASTA.gz to batches",
 }
 
 

@@ -23,8 +23,9 @@ _LARGEST = 1024
 
 
 def cluster_arrays(split: StoredSplit, table: Path) -> DerivedArrays:
-    """`members`, the (proteins,) indices of those that take part, cluster by cluster; `begins`,
-    (clusters + 1,) where each cluster begins among them.
+    """`members`, the (proteins,) indices of those that take part, cluster by cluster; `widths`,
+    (proteins,) tokens of each, `<eos>` included; `begins`, (clusters + 1,) where each cluster
+    begins among them.
 
     Raises: UserError for a table that cannot be read, or that names no protein of the split.
     """
@@ -33,19 +34,18 @@ def cluster_arrays(split: StoredSplit, table: Path) -> DerivedArrays:
     status = table.stat()
     identity = f"{table.name} {status.st_size} {status.st_mtime_ns}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    return derive(split.folder / f"clusters-{digest}", lambda f: _write_clusters(split, table, f))
+    return derive(split.folder / f"homologs-{digest}", lambda f: _write_clusters(split, table, f))
 
 
-def row_arrays(split: StoredSplit, clusters: DerivedArrays, row_tokens: int) -> DerivedArrays:
+def row_arrays(clusters: DerivedArrays, row_tokens: int) -> DerivedArrays:
     """`rows`, all rows in order of length; `length_counts` of them, as of `RowIndex`.
 
     Args:
-        split: of the proteins.
         clusters: of `cluster_arrays`.
         row_tokens: of a full row, without `<bos>`.
     """
     folder = clusters.folder.with_name(f"{clusters.folder.name}-rows-{row_tokens}")
-    return derive(folder, lambda partial: _write_rows(split, clusters, row_tokens, partial))
+    return derive(folder, lambda partial: _write_rows(clusters, row_tokens, partial))
 
 
 def _write_clusters(split: StoredSplit, table: Path, folder: Path) -> None:
@@ -55,6 +55,8 @@ def _write_clusters(split: StoredSplit, table: Path, folder: Path) -> None:
     order = np.argsort(cluster, kind="stable")
     members = create(folder / "members.npy", np.uint32, len(order))
     members[:] = protein[order]
+    widths = create(folder / "widths.npy", np.uint32, len(order))
+    widths[:] = stored_lengths(split)[members] + 1
     cluster = cluster[order]
     first = np.flatnonzero(np.diff(cluster, prepend=-1))
     sizes = np.diff(first, append=len(cluster))
@@ -99,11 +101,9 @@ def _read_table(table: Path) -> tuple[NDArray[np.uint64], Ints]:
     return unordered[order], np.array(numbers, dtype=np.int64)[order]
 
 
-def _write_rows(split: StoredSplit, clusters: DerivedArrays, row_tokens: int, folder: Path) -> None:
-    members, begins = clusters["members"], clusters["begins"]
-    widths = stored_lengths(split)[members] + 1  # <eos>
-    ends = np.concatenate([[0], np.cumsum(widths)])
-    tokens = np.diff(ends[begins])
+def _write_rows(clusters: DerivedArrays, row_tokens: int, folder: Path) -> None:
+    ends = np.concatenate([[0], np.cumsum(clusters["widths"], dtype=np.int64)])
+    tokens = np.diff(ends[clusters["begins"]])
     full, rest = np.divmod(tokens, row_tokens)
     number = full + (rest > 0)
     if number.max() >= 1 << BLOCK_BITS:
@@ -122,5 +122,5 @@ def _write_rows(split: StoredSplit, clusters: DerivedArrays, row_tokens: int, fo
 
 def stored_lengths(split: StoredSplit) -> Ints:
     """(stored proteins,) residues of each."""
-    lengths = [np.diff(split.shard(i)[1]).astype(np.int64) for i in range(split.num_shards)]
+    lengths = [split.lengths(i) for i in range(split.num_shards)]
     return np.concatenate(lengths)

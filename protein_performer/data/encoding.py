@@ -109,7 +109,10 @@ class Encoder:
         self.alphabet = alphabet
         self.policy = policy
         self.rule = rule
+        self._codes = _codes_of_characters(alphabet)
         self._kinds = _kinds_of_characters(alphabet)
+        lower = np.flatnonzero(self._kinds & _LOWER)
+        self._lowest_lower = int(lower[0]) if len(lower) else 255
 
     def load(self) -> None:
         """Read the table of clusters."""
@@ -123,13 +126,14 @@ class Encoder:
         """
         counts = ReadCounts()
         records = _join([parse_columns(block, counts) for block in blocks])
-        at, kinds = self._look_at(records.residues)
+        tokens, at, kinds = self._look_up(records.residues)
         ends = np.cumsum(records.lengths)
         record = np.searchsorted(ends, at, side="right")
         outside = (kinds & _OUTSIDE) > 0
         if self.policy == "error" and outside.any():
             self._refuse(records, int(record[outside][0]))
-        tokens = self.alphabet.encode(records.residues, self.policy)
+        if outside.any():
+            tokens = self.alphabet.encode(records.residues, self.policy)
         lengths, accessions, families = records.lengths, records.accessions, records.families
         if self.policy == "skip" and outside.any():
             lengths = lengths - np.bincount(record[outside], minlength=len(lengths))
@@ -147,11 +151,17 @@ class Encoder:
         emptied = int(np.count_nonzero(~kept))
         return Encoded(parts, all_digests[kept], split[kept], counts, emptied)
 
-    def _look_at(self, residues: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Where characters stand that are told of, and what is told."""
-        kinds = np.frombuffer(residues.translate(self._kinds), dtype=np.uint8)
-        at = np.flatnonzero(kinds != 0)  # of bytes themselves it is slower
-        return at, kinds[at]
+    def _look_up(
+        self, residues: bytes
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
+        """Codes, 255 if outside the alphabet; where what is told of stands, and what is told."""
+        letters = np.frombuffer(residues, dtype=np.uint8)
+        codes = np.frombuffer(residues.translate(self._codes), dtype=np.uint8)
+        told = codes >= self.alphabet.standard_codes.stop
+        told |= letters >= self._lowest_lower
+        at = np.flatnonzero(told)
+        kinds = self._kinds[letters[at]]
+        return codes, at[kinds > 0], kinds[kinds > 0]
 
     def _refuse(self, records: Columns, record: int) -> None:
         """Let the alphabet name the first character of a record that is outside it."""
@@ -168,14 +178,9 @@ class Encoder:
     ) -> Part:
         rows = np.flatnonzero(here)
         names = [accessions[i] for i in rows.tolist()]
-        if len(rows) > len(lengths) // 8:
-            part = tokens[np.repeat(here, lengths)]
-        else:
-            ends = np.cumsum(lengths)[rows].tolist()
-            bounds = zip(ends, lengths[rows].tolist(), strict=True)
-            part = np.concatenate([tokens[:0], *(tokens[end - n : end] for end, n in bounds)])
+        part = _copy_runs(tokens, lengths, here)
         by_token = count_tokens(part, len(self.alphabet))
-        written = "".join(f"{name}\n" for name in names).encode()
+        written = "\n".join([*names, ""]).encode()
         return Part(written, lengths[here], part, by_token, ResidueCounts(residues=part.size))
 
     def _count(self, met: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
@@ -184,6 +189,16 @@ class Encoder:
         outside = int(np.count_nonzero(kinds & _OUTSIDE))
         met.unknown += outside if self.policy == "unknown" else 0
         met.skipped += outside if self.policy == "skip" else 0
+
+
+def _copy_runs(
+    tokens: NDArray[np.uint8], lengths: NDArray[np.int64], here: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The tokens of the sequences that are `here`, neighbours in one go."""
+    edges = np.flatnonzero(np.diff(here, prepend=False, append=False))
+    bounds = np.concatenate([[0], np.cumsum(lengths)])[edges].tolist()
+    runs = zip(bounds[::2], bounds[1::2], strict=True)
+    return np.concatenate([tokens[:0], *(tokens[begin:end] for begin, end in runs)])
 
 
 def digest_each(tokens: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -219,12 +234,18 @@ def _join(blocks: list[Columns]) -> Columns:
     )
 
 
-def _kinds_of_characters(alphabet: Alphabet) -> bytes:
+def _codes_of_characters(alphabet: Alphabet) -> bytes:
+    """For each byte its code, 255 if it has none."""
+    each = (alphabet.encode(bytes([code]), "skip").tolist() for code in range(256))
+    return bytes(found[0] if found else 255 for found in each)
+
+
+def _kinds_of_characters(alphabet: Alphabet) -> NDArray[np.uint8]:
     """For each byte, what is told of it."""
-    kinds = bytearray([_OUTSIDE] * 256)
+    kinds = np.full(256, _OUTSIDE, dtype=np.uint8)
     for letter in alphabet.letters:
         kinds[ord(letter)] = _RARE if letter in alphabet.rare else 0
         lower = letter.lower()
         if alphabet.ignore_case and lower not in alphabet.letters:
             kinds[ord(lower)] = kinds[ord(letter)] | _LOWER
-    return bytes(kinds)
+    return kinds

@@ -14,12 +14,11 @@ Shapes: B rows, L positions.
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from protein_performer.data.cluster_index import BLOCK_BITS, cluster_arrays, row_arrays
 from protein_performer.data.objectives import Codes
 from protein_performer.data.randomness import hash64
-from protein_performer.data.rows import Keys, Piece, RowIndex, lay_out_pieces, row_keys
+from protein_performer.data.rows import Ints, Keys, Piece, RowIndex, lay_out_pieces, row_keys
 from protein_performer.data.sampler import BatchKey
 from protein_performer.data.shards import StoredSplit
 
@@ -45,7 +44,7 @@ class HomologRows:
         self.seed = seed
         self.evaluating = evaluating
         self.clusters = cluster_arrays(split, clusters)
-        self.rows = row_arrays(split, self.clusters, self.row_tokens)
+        self.rows = row_arrays(self.clusters, self.row_tokens)
 
     def index(self) -> RowIndex:
         """Rows are known by their cluster's number, shifted, and their number in the cluster."""
@@ -56,27 +55,35 @@ class HomologRows:
     def __call__(self, key: BatchKey) -> tuple[Codes, Keys]:
         """See `RowLayout`."""
         epoch = 0 if self.evaluating else key.epoch
-        rows = [self._pieces(row, epoch) for row in key.records.tolist()]
-        tokens = lay_out_pieces(rows, self.split)
+        tokens = lay_out_pieces(self._pieces(key.records, epoch), self.split)
         if self.evaluating:
             return tokens, row_keys(self.seed, tokens)
         return tokens, hash64(self.seed, key.epoch, key.records)
 
-    def _pieces(self, row: int, epoch: int) -> list[Piece]:
-        cluster, block = row >> BLOCK_BITS, row & ((1 << BLOCK_BITS) - 1)
-        begin, end = self.clusters["begins"][cluster : cluster + 2].tolist()
-        members = self._shuffled(cluster, self.clusters["members"][begin:end], epoch)
-        widths = np.array([len(self.split.residues(i)) + 1 for i in members.tolist()])
-        bounds = np.concatenate([[0], np.cumsum(widths)]) - block * self.row_tokens
-        begins = np.clip(bounds[:-1], 0, None) - bounds[:-1]
-        ends = np.clip(bounds[1:], None, self.row_tokens) - bounds[:-1]
-        return [
-            Piece(int(members[i]), int(begins[i]), int(ends[i]))
-            for i in np.flatnonzero(ends > begins)
-        ]
-
-    def _shuffled(
-        self, cluster: int, members: NDArray[np.integer], epoch: int
-    ) -> NDArray[np.integer]:
-        lots = hash64(self.seed, epoch, _OF_MEMBERS, cluster, np.arange(len(members)))
-        return members[np.argsort(lots)]
+    def _pieces(self, rows: Ints, epoch: int) -> list[list[Piece]]:
+        """What stands in each row: all clusters of the rows, shuffled and cut in one go."""
+        cluster, block = rows >> BLOCK_BITS, rows & ((1 << BLOCK_BITS) - 1)
+        begins = self.clusters["begins"]
+        sizes = begins[cluster + 1] - begins[cluster]
+        row = np.repeat(np.arange(len(rows)), sizes)
+        number = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        lots = hash64(self.seed, epoch, _OF_MEMBERS, cluster[row], number)
+        place = (begins[cluster][row] + number)[np.lexsort((lots, row))]
+        widths = self.clusters["widths"][place].astype(np.int64)
+        ends = np.cumsum(widths)  # of the members' tokens, all clusters one after another
+        firsts = np.concatenate([[0], ends])[np.cumsum(sizes) - sizes] + block * self.row_tokens
+        starts = ends - widths - firsts[row]  # of the members in their row
+        begin = np.maximum(-starts, 0)
+        end = np.minimum(widths, self.row_tokens - starts)
+        shown = np.flatnonzero(end > begin)
+        pieces = zip(
+            row[shown].tolist(),
+            self.clusters["members"][place[shown]].tolist(),
+            begin[shown].tolist(),
+            end[shown].tolist(),
+            strict=True,
+        )
+        found: list[list[Piece]] = [[] for _ in rows]
+        for at, *piece in pieces:
+            found[at].append(Piece(*piece))
+        return found

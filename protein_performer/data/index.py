@@ -72,7 +72,7 @@ def _write_by_length(
 def _kept_lengths(
     split: StoredSplit, shard: int, duplicate: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    lengths = np.diff(split.shard(shard)[1]).astype(np.int64)
+    lengths = split.lengths(shard)
     first = shard * split.shard_proteins
     return ~duplicate[first : first + len(lengths)], lengths
 
@@ -80,9 +80,11 @@ def _kept_lengths(
 def _count_tokens(
     split: StoredSplit, shard: int, counted: NDArray[np.bool_], vocabulary_size: int
 ) -> NDArray[np.int64]:
-    tokens, offsets = split.shard(shard)
     counts = np.zeros(vocabulary_size, dtype=np.int64)
     rows = np.flatnonzero(counted)
+    if not len(rows):
+        return counts
+    tokens, offsets = split.shard(shard)
     begins, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
     part = np.cumsum(ends - begins) // _TOGETHER
     first = np.flatnonzero(np.diff(part, prepend=-1))  # row of each part

@@ -98,13 +98,13 @@ class MaskedResidues:
         if windows.evaluating:
             _select_one_at_least(selected, lots, residue)
         places = np.flatnonzero(selected)
+        residues = tokens.ravel()[places]
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
-        targets.ravel()[places] = tokens.ravel()[places]
+        targets.ravel()[places] = residues
         inputs = tokens.copy()
         if windows.evaluating and self.evaluate_hidden:
             inputs.ravel()[places] = alphabet.mask
         else:
-            residues = tokens.ravel()[places]
             inputs.ravel()[places] = self._replace(residues, places, windows, alphabet)
         return inputs, targets
 
@@ -112,8 +112,9 @@ class MaskedResidues:
         self, residues: Codes, places: NDArray[np.int64], windows: Windows, alphabet: Alphabet
     ) -> Codes:
         """What is read in place of selected residues at (N,) places of the flattened rows."""
-        rows, columns = np.divmod(places, windows.tokens.shape[1])
-        lots = draws(windows.keys[rows], columns + REPLACEMENTS)
+        width = windows.tokens.shape[1]
+        rows = places // width  # divmod takes five times as long
+        lots = draws(windows.keys[rows], places - rows * width + REPLACEMENTS)
         letter = ((lots & _LOW) * np.uint64(len(alphabet.standard))) >> np.uint64(32)
         letter += np.uint64(alphabet.first_letter)
         changed = lots < threshold(self.mask + self.random)

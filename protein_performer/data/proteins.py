@@ -3,7 +3,7 @@
 Shapes: B rows, L positions.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,15 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.objectives import WINDOW, Codes
 from protein_performer.data.randomness import draws, hash64
 from protein_performer.data.rows import (
+    BOS,
+    EOS,
     Ints,
     Keys,
     Proteins,
     RowIndex,
     SortedProteins,
     content_keys,
+    join,
 )
 from protein_performer.data.sampler import BatchKey
 
@@ -88,15 +91,14 @@ def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -
     """
     lengths = np.fromiter(map(len, residues), np.int64, len(residues))
     shown = np.minimum(lengths - starts, max_length)
-    ends = starts + shown == lengths
-    tokens = np.full((len(residues), int((shown + ends).max()) + 1), Alphabet.pad, dtype=np.uint8)
-    tokens[:, 0] = Alphabet.bos
-    tokens[np.flatnonzero(ends), shown[ends] + 1] = Alphabet.eos
-    for row, each, start, count in zip(
-        tokens, residues, starts.tolist(), shown.tolist(), strict=True
-    ):
-        row[1 : 1 + count] = each[start : start + count]
-    return tokens
+    used = shown + (starts + shown == lengths)
+    widest = int(used.max())
+    behind = EOS + bytes([Alphabet.pad]) * widest  # of a row without <eos>: but for its first
+    parts: list[Any] = []
+    rows = zip(residues, starts.tolist(), shown.tolist(), used.tolist(), strict=True)
+    for each, start, count, tokens in rows:
+        parts += BOS, each[start : start + count], behind[count == tokens : 1 + widest - tokens]
+    return join(parts, len(residues))
 
 
 def index_proteins(split: SortedProteins, max_length: int, crop: Crop) -> RowIndex:

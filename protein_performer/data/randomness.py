@@ -4,6 +4,9 @@ A draw is a hash of (seed, epoch, record, position), so it is the same whatever 
 on whichever worker, beside whichever batch mates.
 """
 
+from functools import lru_cache
+from typing import cast
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,10 +32,20 @@ def hash64(*words: ArrayLike) -> NDArray[np.uint64]:
 
     Returns: uint64 of the words' common shape, but at least (1,).
     """
-    state = np.zeros(1, np.uint64)
-    for word in words:
+    # Seeds and epochs, which mostly come first, have been hashed before.
+    first = next((i for i, word in enumerate(words) if type(word) is not int), len(words))
+    state = np.array([_hash_integers(cast(tuple[int, ...], words[:first]))], np.uint64)
+    for word in words[first:]:
         state = _mix((state + _GOLDEN) ^ np.asarray(word, dtype=np.uint64))
     return state
+
+
+@lru_cache(maxsize=256)
+def _hash_integers(words: tuple[int, ...]) -> int:
+    state = np.zeros(1, np.uint64)
+    for word in words:
+        state = _mix((state + _GOLDEN) ^ np.uint64(word))
+    return int(state[0])
 
 
 def draws(key: NDArray[np.uint64], counter: NDArray[np.integer]) -> NDArray[np.uint64]:

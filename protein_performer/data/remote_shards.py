@@ -60,6 +60,11 @@ class RemoteSplit(StoredSplit):
         self._used.add(shard)
         return mapped
 
+    def lengths(self, shard: int) -> NDArray[np.int64]:
+        """See `StoredSplit`."""
+        with self.cache.held((self.name, shard)):
+            return super().lengths(shard)
+
     def _look(self) -> None:
         """Tell the cache what was used, and let go of what it has removed."""
         for shard in list(self._mapped):

@@ -9,7 +9,7 @@ Shapes: B rows, L positions.
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from protein_performer.data.sampler import BatchKey
 
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
+
+BOS, EOS = bytes([Alphabet.bos]), bytes([Alphabet.eos])
 
 
 class RowIndex(NamedTuple):
@@ -84,19 +86,22 @@ def lay_out_pieces(rows: list[list[Piece]], proteins: Proteins) -> Codes:
     Returns: (B, L) uint8.
     """
     widths = [sum(piece.end - piece.begin for piece in row) for row in rows]
-    tokens = np.full((len(rows), max(widths) + 1), Alphabet.pad, dtype=np.uint8)
-    tokens[:, 0] = Alphabet.bos
-    for row, pieces in zip(tokens, rows, strict=True):
-        column = 1
-        for protein, begin, end in pieces:
+    padding = bytes([Alphabet.pad]) * max(widths)
+    parts: list[Any] = []
+    for row, width in zip(rows, widths, strict=True):
+        parts.append(BOS)
+        for protein, begin, end in row:
             residues = proteins.residues(protein)
-            column_end = column + end - begin
+            parts.append(residues[begin:end])
             if end > len(residues):
-                row[column_end - 1] = Alphabet.eos
-                end -= 1
-            row[column : column + end - begin] = residues[begin:end]
-            column = column_end
-    return tokens
+                parts.append(EOS)
+        parts.append(padding[width:])
+    return join(parts, len(rows))
+
+
+def join(parts: list[Any], rows: int) -> Codes:
+    """Rows of equal width, of buffers of bytes one after another; one copy instead of one each."""
+    return np.frombuffer(bytearray().join(parts), dtype=np.uint8).reshape(rows, -1)
 
 
 def row_keys(seed: int, tokens: Codes) -> Keys:

@@ -1,7 +1,9 @@
 """The prepared folder: complete, found by arithmetic, without copies, whole or absent."""
 
+import errno
 import json
 import random
+import resource
 from collections import Counter
 from hashlib import sha256
 
@@ -13,7 +15,7 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.prepare import Preparation, prepare
 from protein_performer.data.prepared import MANIFEST, open_split, read_manifest
 from protein_performer.data.records import Record
-from protein_performer.data.shards import shard_path
+from protein_performer.data.shards import StoredSplit, shard_path
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.verify import verify
 from protein_performer.errors import UserError
@@ -299,3 +301,26 @@ def test_verify_looks_at_every_piece_of_the_index(tmp_path, monkeypatch):
     np.save(path, wrong)
     with pytest.raises(UserError, match="no permutation"):
         verify(tmp_path / "out")
+
+
+def test_many_shards_raise_the_limit_of_open_files(tmp_path):
+    """Each map keeps its file open, and 200 million proteins lie in 763 shards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        StoredSplit(tmp_path, shard_proteins=10, shards=3, proteins=30)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 256 + 6
+        StoredSplit(tmp_path, shard_proteins=10, shards=763, proteins=7_630)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 2_000
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_too_many_open_files_are_not_taken_for_damage(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    prepared(tmp_path / "out", records_of(sequences(9)))
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(UserError, match="ulimit -n"):
+        stored(tmp_path / "out", "train").residues(0)
