@@ -61,8 +61,9 @@ def test_gradients_equal_those_of_remembered_activations(attention, monkeypatch)
     expected = loss_and_gradients(model, tokens, mask)
     assert torch.equal(torch.rand(3), after)  # the backward pass leaves the random stream alone
     for got, wanted in zip(recomputed, expected, strict=True):
-        assert wanted.abs().max() > 0
-        assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+        # Blocks are reconstructed by subtraction, whose rounding is relative to the largest terms.
+        assert 0 <= (got - wanted).norm() <= 1e-10 * wanted.norm()
+        assert wanted.norm() > 0
 
 
 def test_dropout_is_drawn_at_all():

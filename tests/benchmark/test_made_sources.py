@@ -32,7 +32,7 @@ def test_a_made_source_has_the_lengths_of_the_real_one_and_other_residues(source
     assert 0.85 < sum(same) / len(same) < 0.95
     rare = [record.sequence.count("X") for record in records[1::3]]
     assert set(rare) == {7}
-    assert records[0].description == "P1 a protein"
+    assert records[0].description == "a protein"
 
 
 def test_a_made_source_follows_from_its_seed_and_is_found_again(source, tmp_path):

@@ -185,7 +185,7 @@ def test_an_empty_split_is_told_and_splits_are_not_given(folder):
         text_module(folder).setup("test")
     with pytest.raises(UserError, match=r"data\.splits: expected null with text"):
         ProteinDataModule(str(folder), NextToken(), SplitRule(0.1, 0.1), alphabet=TEXT)
-    with pytest.raises(UserError, match=r"data\.splits: expected how"):
+    with pytest.raises(UserError, match=r"data\.splits: expected a rule"):
         ProteinDataModule(str(folder), NextToken(), None)
 
 
