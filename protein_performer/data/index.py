@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from protein_performer.data.encoding import count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
-_TOGETHER = 2**24  # residues counted at once, and one more protein
+_TOGETHER = 2**20  # residues counted at once, and one more protein
 
 
 class SplitCounts(NamedTuple):

@@ -132,7 +132,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Write a prepared folder, in one step; go on with it where a killed process stopped.
 
-    Memory does not grow with the number of records but for a byte a protein in the last step.
+    Memory does not grow with the number of records; what does is on the disk.
 
     Args:
         sources: see `Recipe.expand`; the splits do not depend on the records' order.

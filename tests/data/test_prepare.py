@@ -247,17 +247,19 @@ def test_one_protein_alone_can_be_prepared(tmp_path):
     assert sum(split["residues"] for split in manifest["splits"].values()) == 5
 
 
-def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch):
-    """Digests are dealt out to files only when there are many."""
+@pytest.mark.parametrize("together", [1, 50])
+def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch, together):
+    """Digests are dealt out to files only when there are many, and again where that is too few."""
     records = records_of([*sequences(60, seed=4), *sequences(60, seed=4)])
     records.append(records[3])
     expected = prepared(tmp_path / "in_memory", records)
-    monkeypatch.setattr("protein_performer.data.duplicates._READ_TOGETHER", 50)
+    monkeypatch.setattr("protein_performer.data.grouping._TOGETHER", together)
     found = prepared(tmp_path / "on_disk", records)
     assert sum(split["duplicates"] for split in found["splits"].values()) >= 61
     assert found["repeated_accessions"] == 1
     found["sources"] = expected["sources"]
     assert found == expected
+    assert not list((tmp_path / "on_disk").glob("*digests*"))
 
 
 def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
