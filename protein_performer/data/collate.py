@@ -3,8 +3,13 @@
 Shapes: B rows, L positions.
 """
 
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from protein_performer.alphabet import Alphabet
@@ -39,3 +44,18 @@ class Batches(Dataset[Batch]):
             mask=torch.from_numpy(mask),
             records=torch.from_numpy(key.records),
         )
+
+
+def _from_arrays(*arrays: NDArray[Any]) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
+
+
+def _as_arrays(batch: Batch) -> tuple[Callable[..., Batch], tuple[NDArray[Any], ...]]:
+    """How a batch goes from a worker to the trainer: as bytes.
+
+    PyTorch shares each tensor as a file of its own, which costs more than making the whole batch.
+    """
+    return _from_arrays, tuple(tensor.numpy() for tensor in batch)
+
+
+ForkingPickler.register(Batch, _as_arrays)
