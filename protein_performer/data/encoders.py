@@ -1,13 +1,15 @@
 """One reader, several encoders: processes that encode bundles, in the order of the bundles."""
 
+import contextlib
 import multiprocessing
+import pickle
 import signal
+import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from protein_performer.data.encoding import BlockEncoder, Bundle, Encoded
+from protein_performer.data.encoding import BlockEncoder, Bundle, Encoded, keep_freed_memory
 from protein_performer.errors import UserError
 
 
@@ -30,9 +32,12 @@ def encode_all(
 
     Raises: UserError of the reader or of the encoder, whichever concerns the earlier text.
     """
+    keep_freed_memory()
     if workers == 0:
         for bundle in bundles:
-            yield Finished(bundle._replace(blocks=[]), encoder.encode(bundle.blocks))
+            encoded = encoder.encode(bundle.blocks)
+            bundle.blocks.clear()  # the text is let go before more is read
+            yield Finished(bundle, encoded)
         return
     encoder.load()  # here, and not once in every process
     team = [_Worker(encoder) for _ in range(workers)]
@@ -74,7 +79,8 @@ class _Worker:
     def __init__(self, encoder: BlockEncoder) -> None:
         # spawn: a fork of a process with threads (torch's, say) may hang.
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+        ours, theirs = socket.socketpair()
+        self._pipe = _Pipe(ours)
         self._process = context.Process(target=_serve, args=(theirs, encoder), daemon=True)
         self._process.start()
         theirs.close()
@@ -82,12 +88,12 @@ class _Worker:
     def send(self, bundle: Bundle) -> None:
         try:
             self._pipe.send(bundle.blocks)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise self._ended() from None
 
     def receive(self) -> Encoded:
         try:
-            result = self._pipe.recv()
+            result = self._pipe.receive()
         except (EOFError, ConnectionResetError):
             raise self._ended() from None
         if isinstance(result, Exception):
@@ -109,11 +115,42 @@ class _Worker:
         self._process.close()
 
 
-def _serve(pipe: Connection, encoder: BlockEncoder) -> None:
+class _Pipe:
+    """Objects back and forth: megabytes go in and out of a pickle without a copy.
+
+    A `multiprocessing.Connection` copies each message twice, on both sides.
+    """
+
+    def __init__(self, ours: socket.socket) -> None:
+        self._socket = ours
+        self._file = ours.makefile("rwb")
+
+    def send(self, what: Any) -> None:
+        """Raises: BrokenPipeError or ConnectionResetError if the other side is gone."""
+        pickle.dump(what, self._file, protocol=5)
+        self._file.flush()
+
+    def receive(self) -> Any:
+        """Raises: EOFError or ConnectionResetError if the other side is gone."""
+        try:
+            return pickle.load(self._file)
+        except pickle.UnpicklingError:  # cut off midway
+            raise EOFError from None
+
+    def close(self) -> None:
+        """What is not sent is lost."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._socket.close()
+
+
+def _serve(theirs: socket.socket, encoder: BlockEncoder) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the reader's to handle
+    keep_freed_memory()
+    pipe = _Pipe(theirs)
     while True:
         try:
-            blocks = pipe.recv()
+            blocks = pipe.receive()
         except (EOFError, ConnectionResetError):  # the reader is gone
             return
         result: Encoded | Exception
@@ -121,7 +158,8 @@ def _serve(pipe: Connection, encoder: BlockEncoder) -> None:
             result = encoder.encode(blocks)
         except Exception as error:
             result = error
+        del blocks
         try:
             pipe.send(result)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             return

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from protein_performer.data.encoding import count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
+_SORTED = 2**15  # proteins sorted at once
 _TOGETHER = 2**20  # residues counted at once, and one more protein
 
 
@@ -60,12 +61,13 @@ def _write_by_length(
     place = np.cumsum(length_counts) - length_counts  # of the next protein of each length
     for shard in range(split.num_shards):
         keep, lengths = _kept_lengths(split, shard, duplicate)
-        rows = np.flatnonzero(keep)
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        here = np.bincount(lengths[rows], minlength=len(length_counts))
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(here) - here, here)
-        order[place[lengths[rows]] + within] = rows + shard * split.shard_proteins
-        place += here
+        for begin in range(0, len(lengths), _SORTED):
+            rows = begin + np.flatnonzero(keep[begin : begin + _SORTED])
+            rows = rows[np.argsort(lengths[rows], kind="stable")]
+            here = np.bincount(lengths[rows], minlength=len(length_counts))
+            within = np.arange(len(rows)) - np.repeat(np.cumsum(here) - here, here)
+            order[place[lengths[rows]] + within] = rows + shard * split.shard_proteins
+            place += here
     order.flush()
 
 

@@ -228,7 +228,7 @@ class StoredSplit:
         """(R,) residues of each protein of a shard; not mapped: for going through all shards."""
         path = shard_path(self.folder, shard, "offsets")
         try:
-            return np.diff(np.fromfile(path, dtype="<u8")).astype(np.int64)
+            return np.diff(np.fromfile(path, dtype="<i8"))
         except OSError as error:
             raise _damaged(path, str(error)) from None
 

@@ -277,6 +277,15 @@ def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
     assert sum(split["duplicates"] for split in manifest["splits"].values()) == 300
 
 
+def test_the_length_order_is_the_same_sorted_a_few_proteins_at_a_time(tmp_path, monkeypatch):
+    records = records_of([*sequences(300, longest=40), *sequences(20)])
+    expected = prepared(tmp_path / "at_once", records)
+    monkeypatch.setattr("protein_performer.data.index._SORTED", 7)
+    found = prepared(tmp_path / "in_pieces", records)
+    found["sources"] = expected["sources"]
+    assert found == expected
+
+
 def test_verify_looks_at_every_piece_of_the_index(tmp_path, monkeypatch):
     monkeypatch.setattr("protein_performer.data.verify._TOGETHER", 13)
     proteins = list(dict.fromkeys(sequences(300)))
