@@ -18,9 +18,9 @@ from protein_performer.benchmark.contestants import BOTH
 from protein_performer.benchmark.machine import load_average, machine, threads
 from protein_performer.benchmark.measure import measure
 from protein_performer.benchmark.parity import Parity, parity
-from protein_performer.benchmark.peers import require_peers
+from protein_performer.benchmark.peers import COMPILED_PRODUCT, is_importable, require_peers
 from protein_performer.benchmark.picture import PICTURE_SUFFIXES, draw
-from protein_performer.benchmark.sizes import OFFICIAL, QUICK
+from protein_performer.benchmark.sizes import OFFICIAL, QUICK, Sizes
 from protein_performer.benchmark.targets import Measured, Target, plain, targets
 from protein_performer.benchmark.timing import spread
 from protein_performer.errors import UserError
@@ -54,14 +54,22 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             progress=status.update,
         )
         if args.peers:
-            for kernel in ("relu", "softmax"):
-                parities += [parity(kernel, direction == "causal", sizes) for direction in BOTH]
+            parities = _parities(sizes)
     facts["load_average_after"] = load_average()
     rows = targets(measured, sizes)
     _print(facts, measured, sizes.long, [] if args.quick else rows, parities)
     if args.plot is not None:
         draw(measured, args.plot)
     return _figures(facts, measured, rows, parities)
+
+
+def _parities(sizes: Sizes) -> list[Parity]:
+    rows = []
+    for kernel in ("relu", "softmax"):
+        rows += [parity(kernel, direction == "causal", sizes) for direction in BOTH]
+        if is_importable(COMPILED_PRODUCT):
+            rows.append(parity(kernel, True, sizes, compiled=True))
+    return rows
 
 
 def _refuse(args: argparse.Namespace) -> None:

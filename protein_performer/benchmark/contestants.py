@@ -42,6 +42,7 @@ class Contestant:
         lengths: at all lengths; at those and the longest; at middle and long; at middle only.
         peer_of: for another library's, ours of the same arithmetic.
         few_rounds: it would take most of the time.
+        requires: a module beyond the extra `[peers]`; where it cannot be imported, no run.
     """
 
     build: Callable[[bool, int, Sizes], Callable[..., Tensor]]
@@ -50,6 +51,15 @@ class Contestant:
     lengths: Literal["all", "all and longest", "two", "middle"] = "all"
     peer_of: str | None = None
     few_rounds: bool = False
+    requires: str | None = None
+
+    def runs(self, direction: str, length: int, sizes: Sizes, with_peers: bool) -> bool:
+        """Whether it is part of a measurement, as far as this machine can run it."""
+        if direction not in self.directions or length not in self.at(sizes):
+            return False
+        if self.peer_of is not None and not with_peers:
+            return False
+        return self.requires is None or peers.is_importable(self.requires)
 
     def at(self, sizes: Sizes) -> tuple[int, ...]:
         """The lengths at which it runs."""
@@ -79,10 +89,14 @@ def _favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callable[...
 
 
 def _performer_pytorch(
-    kernel: str, causal: bool, length: int, sizes: Sizes
+    kernel: str, causal: bool, length: int, sizes: Sizes, compiled: bool = False
 ) -> Callable[..., Tensor]:
     return peers.performer_pytorch(
-        kernel, causal=causal, head_dim=sizes.head_dim, num_features=sizes.features
+        kernel,
+        causal=causal,
+        head_dim=sizes.head_dim,
+        num_features=sizes.features,
+        compiled=compiled,
     )
 
 
@@ -128,6 +142,13 @@ CONTESTANTS: dict[str, Contestant] = {
     ),
     "performer-pytorch ReLU": Contestant(
         partial(_performer_pytorch, "relu"), directions=("bidirectional",), peer_of="FAVOR+ ReLU"
+    ),
+    "performer-pytorch compiled": Contestant(
+        partial(_performer_pytorch, "softmax", compiled=True),
+        directions=("causal",),
+        lengths="middle",
+        peer_of="FAVOR+ softmax",
+        requires=peers.COMPILED_PRODUCT,
     ),
     "performer-pytorch fallback": Contestant(
         partial(_performer_pytorch, "softmax"),

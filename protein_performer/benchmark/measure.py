@@ -57,8 +57,7 @@ def _attention_keys(sizes: Sizes, with_peers: bool) -> Iterator[Key]:
     for length in (*sizes.lengths, sizes.longest):
         for direction in BOTH:
             for name, contestant in CONTESTANTS.items():
-                runs = direction in contestant.directions and length in contestant.at(sizes)
-                if runs and (with_peers or contestant.peer_of is None):
+                if contestant.runs(direction, length, sizes, with_peers):
                     yield Key(direction, name, length)
 
 

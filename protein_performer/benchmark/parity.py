@@ -29,6 +29,7 @@ class Parity(NamedTuple):
 
     Attributes:
         kernel, direction: what is compared.
+        compiled: the peer runs on EPFL's compiled product.
         peer_to_formula: the peer, and the formula with the peer's epsilons.
         ours_to_formula: ours, and the formula without the epsilons that we leave out.
         peer_to_ours: as both stand.
@@ -36,6 +37,7 @@ class Parity(NamedTuple):
 
     kernel: str
     direction: str
+    compiled: bool
     peer_to_formula: float
     ours_to_formula: float
     peer_to_ours: float
@@ -87,7 +89,7 @@ def peer_formula(
 
 
 @torch.no_grad()
-def parity(kernel: str, causal: bool, sizes: Sizes) -> Parity:
+def parity(kernel: str, causal: bool, sizes: Sizes, *, compiled: bool = False) -> Parity:
     """Compare ours, the formula and the peer with the same features, on unit variance."""
     generator = torch.Generator().manual_seed(0)
     shape = (3, 1, sizes.heads, sizes.parity, sizes.head_dim)
@@ -101,7 +103,11 @@ def parity(kernel: str, causal: bool, sizes: Sizes) -> Parity:
         epsilon=epsilon * sizes.head_dim**0.25 if is_relu else None,
     )
     peer = peers.performer_pytorch(
-        kernel, causal=causal, head_dim=sizes.head_dim, num_features=sizes.features
+        kernel,
+        causal=causal,
+        head_dim=sizes.head_dim,
+        num_features=sizes.features,
+        compiled=compiled,
     )
     out_peer = peers.use_projection(peer, ours.projection)(q, k, v)
     out_ours = ours(q, k, v, key_mask=None)
@@ -118,6 +124,7 @@ def parity(kernel: str, causal: bool, sizes: Sizes) -> Parity:
     return Parity(
         kernel,
         "causal" if causal else "bidirectional",
+        compiled,
         _difference(out_peer, formula(epsilon, CAUSAL_EPSILON)),
         _difference(out_ours, formula(epsilon if is_relu else 0.0, 0.0)),
         _difference(out_peer, out_ours),

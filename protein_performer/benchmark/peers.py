@@ -1,4 +1,4 @@
-"""The libraries that one would otherwise use, as pip installs them: the extra `[peers]`.
+"""The libraries that one would otherwise use: the extra `[peers]`, and one that needs a compiler.
 
 Shapes: B batch, H heads, L positions, D head width, M features.
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from protein_performer.errors import UserError
 
 LIBRARIES = ("performer_pytorch", "reformer_pytorch", "linformer")
+COMPILED_PRODUCT = "fast_transformers.causal_product"  # EPFL's; docs/benchmark.md builds it
 
 
 def require_peers() -> None:
@@ -30,10 +31,26 @@ def require_peers() -> None:
             ) from error
 
 
-def performer_pytorch(kernel: str, *, causal: bool, head_dim: int, num_features: int) -> nn.Module:
+def is_importable(module: str) -> bool:
+    """Whether a module is there and loads."""
+    try:
+        _import(module)
+    except ImportError:
+        return False
+    return True
+
+
+def performer_pytorch(
+    kernel: str, *, causal: bool, head_dim: int, num_features: int, compiled: bool = False
+) -> nn.Module:
     """Its FastAttention, (B, H, L, D) q, k, v to (B, H, L, D).
 
-    kernel: softmax or relu. Causal without EPFL's compiled extension: the fallback of the library.
+    Args:
+        kernel: softmax or relu.
+        causal: no position sees a later one.
+        head_dim: D.
+        num_features: M.
+        compiled: causal sums by `COMPILED_PRODUCT`; else by the library's fallback without it.
     """
     library = _import("performer_pytorch")
     # It prints that it found no extension.
@@ -41,6 +58,10 @@ def performer_pytorch(kernel: str, *, causal: bool, head_dim: int, num_features:
         module: nn.Module = library.FastAttention(
             head_dim, num_features, causal=causal, generalized_attention=kernel == "relu"
         )
+    if causal:  # left alone, the library looks for the product's CUDA module, also on a CPU
+        functions = _import("performer_pytorch.performer_pytorch")
+        name = "causal_linear_attention" if compiled else "causal_linear_attention_noncuda"
+        module.causal_linear_fn = getattr(functions, name)
     return module
 
 

@@ -44,7 +44,8 @@ def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
             lengths.update(x)
             colour = f"C{ours.index(contestant.peer_of or name)}"
             style = "-" if contestant.peer_of is None else "--"
-            axes.plot(x, y, style, marker="o", markersize=4, label=name, color=colour)
+            marker = "o" if contestant.requires is None else "s"
+            axes.plot(x, y, style, marker=marker, markersize=4, label=name, color=colour)
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(sorted(lengths), [str(length) for length in sorted(lengths)])
     axes.minorticks_off()

@@ -56,7 +56,10 @@ def step_table(measured: Measured, tokens: int) -> Table:
 
 
 def target_table(rows: Sequence[Target]) -> Table:
-    """What was aimed at: bound, measured ratio with its smallest and largest round, verdict."""
+    """What was aimed at: bound, measured ratio with its smallest and largest round, verdict.
+
+    Below, what it takes to measure the rows that were not.
+    """
     table = Table(title="targets", title_justify="left")
     table.add_column("")
     for column in ("bound", "measured", "min-max"):
@@ -72,6 +75,9 @@ def target_table(rows: Sequence[Target]) -> Table:
             found = "never" if math.isinf(value) else f"{_number(value)}{unit}"
             cells = [found, extent, "[green]met" if row.met else "[red]missed"]
         table.add_row(row.what, f"{sign} {row.bound:g}{unit}", *cells)
+    missing = dict.fromkeys(row.needs for row in rows if row.measured is None)
+    if missing:
+        table.caption = f"not measured: what needs {'; '.join(missing)}"
     return table
 
 
@@ -89,7 +95,8 @@ def parity_table(rows: Iterable[Parity]) -> Table:
     ):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(f"{row.direction} {row.kernel}", *(f"{value:.1e}" for value in row[2:]))
+        name = f"{row.direction} {row.kernel}{', compiled product' if row.compiled else ''}"
+        table.add_row(name, *(f"{value:.1e}" for value in row[3:]))
     return table
 
 
