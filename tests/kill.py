@@ -1,15 +1,19 @@
 """Kill -9 at random moments, for real: minutes, not seconds, so this is no part of the suite.
 
-  python tests/kill.py prepare PROTEINS.fasta.gz   # shards: the same bytes
-  python tests/kill.py train                       # weights and batches: the same
-  python tests/kill.py ranks --times 3             # resumed on 2 ranks with 2 workers each
+  python tests/kill.py prepare PROTEINS.fasta.gz --times 5
+  python tests/kill.py train --times 5
+  python tests/kill.py ranks --times 3 data.mode=stream
 
-Each starts the program, kills it at a random moment, and starts it again until it has ended, over
-and over until `--times` kills were dealt. It prints what it did; it exits with 1 where anything
-differs.
+`prepare` and `train` start the program, kill it at a random moment, and start it again until it has
+ended, over and over until `--times` kills were dealt: shards, batches and weights must be those of
+an uninterrupted run, bit for bit. `ranks` kills one process without workers, and goes on as two
+ranks with two workers each: the batches must be the same, losses and weights the same but for
+rounding. More arguments of `train` and `ranks` are overrides of the run. All print what they
+compared as they go, and exit with 1 where anything differs.
 """
 
 import argparse
+import csv
 import hashlib
 import os
 import random
@@ -19,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -54,6 +59,9 @@ TRAIN = (
     "+callbacks.digests={_target_: kill.WriteDigests, path: '${run_dir}/digests'}",
 )
 TWO_RANKS = ("trainer=ddp", "trainer.devices=2", "data.num_workers=2")
+ROUNDING = 1e-4  # of sums over two ranks, after so many steps
+
+LONGEST = 600  # seconds of one start of the program; then it hangs
 
 
 class WriteDigests(pl.Callback):
@@ -92,18 +100,37 @@ def read_digests(run_dir):
 
 def start(command, log):
     return subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # with its ranks and workers it is one group
     )
 
 
-def run(command, log, begun=lambda: False):
+def end_of(process, log):
+    """Its exit code; a process that hangs is ended, with its ranks."""
+    try:
+        return process.wait(LONGEST)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        os.killpg(process.pid, signal.SIGKILL)
+        give_up(f"interrupted, or no end within {LONGEST} s", log)
+
+
+def give_up(what, log):
+    last = Path(log.name).read_text().splitlines()[-15:]
+    sys.exit("\n".join([f"{what}: the last lines of {log.name} are", *last]))
+
+
+def run(command, log, begun=lambda: True):
     """Run to the end; seconds from when `begun()` first holds."""
     process = start(command, log)
     while process.poll() is None and not begun():
         time.sleep(0.01)
     first = time.monotonic()
-    if process.wait() != 0:
-        sys.exit(f"exit code {process.returncode}: see {log.name}")
+    if (code := end_of(process, log)) != 0:
+        give_up(f"exit code {code}", log)
     return time.monotonic() - first
 
 
@@ -118,7 +145,7 @@ def kill_once(command, log, begun, seconds):
         process.send_signal(signal.SIGKILL)
     code = process.wait()
     if code not in (0, -signal.SIGKILL):
-        sys.exit(f"exit code {code}: see {log.name}")
+        give_up(f"exit code {code}", log)
     return code != 0
 
 
@@ -172,43 +199,62 @@ def stepped(run_dir, steps):
     return lambda: taken() >= before + steps
 
 
-def weights(run_dir):
-    path = run_dir / "checkpoints" / "last.ckpt"
-    contents = torch.load(path, weights_only=True)
-    assert contents["global_step"] == STEPS
-    return contents["state_dict"]
+def checkpoint(run_dir):
+    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def losses(run_dir):
+    """{step: training loss}, of all that was taken; a step taken again counts as it was last."""
+    found = {}
+    earlier = sorted(run_dir.glob("metrics.before-*.csv"))
+    for path in [*earlier, run_dir / "metrics.csv"]:
+        with open(path) as file:
+            for row in csv.DictReader(file):
+                if row.get("train/loss"):
+                    found[int(row["step"])] = float(row["train/loss"])
+    return found
 
 
 def largest_change(one, other):
     assert one.keys() == other.keys()
-    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+    return max(abs(one[name] - other[name]).max().item() for name in one)
 
 
 def same_run(run_dir, whole, tolerance):
-    """Print whether the batches and weights are the same."""
+    """Compare each step's global batch, each logged loss, and the last weights; print it."""
     (steps, again), (expected, _) = read_digests(run_dir), read_digests(whole)
-    change = largest_change(weights(run_dir), weights(whole))
     same = steps == expected and sorted(steps) == list(range(STEPS))
-    print(f"  {again} steps taken again, same batches: {same}, weights differ by {change:.1e}")
-    return same and change <= tolerance
+    ends = [checkpoint(each) for each in (run_dir, whole)]
+    same &= all(end["global_step"] == STEPS for end in ends)
+    weights = largest_change(*(end["state_dict"] for end in ends))
+    ours, theirs = losses(run_dir), losses(whole)
+    loss = max(abs(value - theirs[step]) for step, value in ours.items())
+    print(
+        f"  {len(steps)} of {STEPS} global batches, {again} of them taken again: same: {same};"
+        f" {len(ours)} losses differ by {loss:.1e}, {len(ends[0]['state_dict'])} tensors of weights"
+        f" by {weights:.1e} (allowed: {tolerance})"
+    )
+    return same and max(weights, loss) <= tolerance
 
 
-def kill_training(scratch, log, times, options=()):
+def kill_training(scratch, log, times, overrides, resumed_with=()):
     whole = scratch / "whole"
-    run(train_command(whole), log)
+    print(
+        f"uninterrupted: {run(train_command(whole, *overrides), log):.0f} s, one rank, no workers"
+    )
     kills, runs, alike = 0, 0, True
     while kills < times and alike:
         run_dir, before = scratch / f"killed{runs}", kills
-        while kill_once(
-            train_command(run_dir), log, stepped(run_dir, random.randint(1, STEPS // 2)), 0.3
-        ):
+        command = partial(train_command, run_dir, *overrides)
+        while kill_once(command(), log, stepped(run_dir, random.randint(1, STEPS // 2)), 0.3):
             kills += 1
-            if options:
-                run(train_command(run_dir, *options), log)
+            if resumed_with:
+                run(command(*resumed_with), log)
                 break
         runs += 1
-        print(f"run {runs}: {kills - before} kills")
-        alike = same_run(run_dir, whole, tolerance=1e-4 if options else 0)
+        goes_on = " ".join(resumed_with) or "as before"
+        print(f"run {runs}: {kills - before} kill(s), each followed by a start {goes_on}")
+        alike = same_run(run_dir, whole, ROUNDING if resumed_with else 0)
     print(f"{kills} kills, {runs} runs, all the same: {alike}")
     return alike
 
@@ -218,19 +264,21 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("prepare", "train", "ranks"))
-    parser.add_argument("source", nargs="?", default=ROOT / "data" / "trembl_sample.fasta.gz")
+    parser.add_argument("more", nargs="*", help="a source to prepare, or overrides of the run")
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
+    sys.stdout.reconfigure(line_buffering=True)
     random.seed(args.seed)
     scratch = Path(tempfile.mkdtemp(prefix="kill-"))
     print(f"in {scratch}")
     with open(scratch / "log", "w") as log:
         if args.what == "prepare":
-            alike = kill_prepare(scratch, log, args.times, args.source)
+            source = args.more[0] if args.more else ROOT / "data" / "trembl_sample.fasta.gz"
+            alike = kill_prepare(scratch, log, args.times, source)
         else:
-            options = TWO_RANKS if args.what == "ranks" else ()
-            alike = kill_training(scratch, log, args.times, options)
+            resumed_with = TWO_RANKS if args.what == "ranks" else ()
+            alike = kill_training(scratch, log, args.times, args.more, resumed_with)
     return 0 if alike else 1
 
 
