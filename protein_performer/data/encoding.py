@@ -136,13 +136,14 @@ class Encoder:
             the policy `error`, and as `SplitRule.assign`.
         """
         counts = ReadCounts()
-        records = _join([parse_columns(block, counts) for block in blocks])
+        parsed = [parse_columns(block, counts) for block in blocks]
+        records = _join(parsed)
         tokens, at, kinds = self._look_up(records.residues)
         ends = np.cumsum(records.lengths)
         record = np.searchsorted(ends, at, side="right")
         outside = (kinds & _OUTSIDE) > 0
         if self.policy == "error" and outside.any():
-            self._refuse(records, int(record[outside][0]))
+            self._refuse(blocks, parsed, int(record[outside][0]))
         if outside.any():
             tokens = self.alphabet.encode(records.residues, self.policy)
         lengths, accessions, families = records.lengths, records.accessions, records.families
@@ -174,11 +175,16 @@ class Encoder:
         kinds = self._kinds[letters[at]]
         return codes, at[kinds > 0], kinds[kinds > 0]
 
-    def _refuse(self, records: Columns, record: int) -> None:
+    def _refuse(self, blocks: Sequence[TextBlock], parsed: list[Columns], record: int) -> None:
         """Let the alphabet name the first character of a record that is outside it."""
-        begin = int(records.lengths[:record].sum())
-        sequence = records.residues[begin : begin + int(records.lengths[record])]
-        self.alphabet.encode(sequence, where=f"record {records.accessions[record]}")
+        last = np.cumsum([len(each.lengths) for each in parsed])
+        number = int(np.searchsorted(last, record, side="right"))
+        here = parsed[number]
+        record -= int(last[number]) - len(here.lengths)
+        begin = int(here.lengths[:record].sum())
+        sequence = here.residues[begin : begin + int(here.lengths[record])]
+        where = f"{blocks[number].where}: record {here.accessions[record]}"
+        self.alphabet.encode(sequence, where=where)
 
     def _part(
         self,
