@@ -59,7 +59,10 @@ TRAIN = (
     "+callbacks.digests={_target_: kill.WriteDigests, path: '${run_dir}/digests'}",
 )
 TWO_RANKS = ("trainer=ddp", "trainer.devices=2", "data.num_workers=2")
-ROUNDING = 1e-4  # of sums over two ranks, after so many steps
+# (loss, root mean square of weights): the most that sums in another order may change them. 1.6e-4
+# and 1.1e-4 were measured where one process sees the rows of each batch in reverse, since Adam
+# divides by small gradients; 2.8e-3 and 3.5e-4 where the learning rate is wrong by 1 %.
+ROUNDING = (1e-3, 2e-4)
 
 LONGEST = 600  # seconds of one start of the program; then it hangs
 
@@ -215,26 +218,28 @@ def losses(run_dir):
     return found
 
 
-def largest_change(one, other):
+def distance(one, other):
+    """Root mean square, over all weights, of the change."""
     assert one.keys() == other.keys()
-    return max(abs(one[name] - other[name]).max().item() for name in one)
+    squares = [(one[name].double() - other[name].double()).square().flatten() for name in one]
+    return torch.cat(squares).mean().sqrt().item()
 
 
-def same_run(run_dir, whole, tolerance):
+def same_run(run_dir, whole, allowed):
     """Compare each step's global batch, each logged loss, and the last weights; print it."""
     (steps, again), (expected, _) = read_digests(run_dir), read_digests(whole)
     same = steps == expected and sorted(steps) == list(range(STEPS))
     ends = [checkpoint(each) for each in (run_dir, whole)]
     same &= all(end["global_step"] == STEPS for end in ends)
-    weights = largest_change(*(end["state_dict"] for end in ends))
+    weights = distance(*(end["state_dict"] for end in ends))
     ours, theirs = losses(run_dir), losses(whole)
     loss = max(abs(value - theirs[step]) for step, value in ours.items())
     print(
         f"  {len(steps)} of {STEPS} global batches, {again} of them taken again: same: {same};"
-        f" {len(ours)} losses differ by {loss:.1e}, {len(ends[0]['state_dict'])} tensors of weights"
-        f" by {weights:.1e} (allowed: {tolerance})"
+        f" {len(ours)} losses differ by up to {loss:.1e}, last weights by"
+        f" {weights:.1e} (root mean square); allowed: {allowed}"
     )
-    return same and max(weights, loss) <= tolerance
+    return same and loss <= allowed[0] and weights <= allowed[1]
 
 
 def kill_training(scratch, log, times, overrides, resumed_with=()):
@@ -254,7 +259,7 @@ def kill_training(scratch, log, times, overrides, resumed_with=()):
         runs += 1
         goes_on = " ".join(resumed_with) or "as before"
         print(f"run {runs}: {kills - before} kill(s), each followed by a start {goes_on}")
-        alike = same_run(run_dir, whole, ROUNDING if resumed_with else 0)
+        alike = same_run(run_dir, whole, ROUNDING if resumed_with else (0, 0))
     print(f"{kills} kills, {runs} runs, all the same: {alike}")
     return alike
 
