@@ -191,9 +191,11 @@ class StreamLoader:
         return self._hand_out(start.epoch, iter(made))
 
     def _hand_out(self, epoch: int, made: Iterator[Streamed | Failed]) -> Iterator[Batch]:
+        failed: Failed | None = None
         for each in made:
             if isinstance(each, Failed):
-                raise UserError(each.message)
+                failed = each
+                break
             self.position()  # lets go of what is behind it
             self._behind.append(each.behind)
             self.read = each.read
@@ -201,6 +203,9 @@ class StreamLoader:
             if each.behind.epoch > epoch:
                 self.tell(f"read to the end, epoch {epoch + 1}")
             yield each.batch
+        del made  # ends workers now, and not when somebody lets go of the error's traceback
+        if failed is not None:
+            raise UserError(failed.message)
 
     def tell(self, what: str) -> None:
         """Log what was read in this epoch since it was last told, on one rank."""
