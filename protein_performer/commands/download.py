@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Do it, print what was done, return the figures."""
     if args.what in RELEASES:
-        path = download_release(
-            args.what, args.target, format=args.format, source=args.source or KNOWLEDGEBASE
-        )
+        path = download_release(args.what, args.target, format=args.format, source=args.source)
     elif args.format != "fasta":
         raise UserError(
             f"--format {args.format} is for {' and '.join(RELEASES)}; queries are FASTA"

@@ -58,7 +58,7 @@ def download_release(
     folder: str | os.PathLike[str],
     *,
     format: Literal["fasta", "dat"] = "fasta",
-    source: str = KNOWLEDGEBASE,
+    source: str | None = None,
     patience: Patience | None = None,
     progress: bool = True,
 ) -> Path:
@@ -73,7 +73,7 @@ def download_release(
         folder: where to put it.
         format: "fasta", or "dat" for flat files, which state Pfam families and are several times
             larger.
-        source: the folder of UniProt's file server, or of a mirror.
+        source: the folder of a mirror; None for that of UniProt's file server.
         patience: how long to try.
         progress: whether to show a bar.
     """
@@ -83,6 +83,7 @@ def download_release(
     if path.exists() and origin_path.exists():
         log.info("%s is there already: %s", path, origin_path.read_text())
         return path
+    source = source or KNOWLEDGEBASE
     release = read_release(source, patience)
     if file not in release.files:
         raise UserError(
