@@ -16,16 +16,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
+from protein_performer.data.byte_bar import byte_bar
 from protein_performer.data.folder_report import FolderReport, LengthCounts, describe_folder
 from protein_performer.data.lengths import PAPER
 from protein_performer.data.prepare import Preparation, prepare
@@ -135,14 +128,7 @@ def _rule(args: argparse.Namespace) -> SplitRule:
 
 
 def _prepare(sources: list[str], out: Path, how: Preparation, workers: int) -> dict[str, Any]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as bar:
+    with byte_bar() as bar:
         task = bar.add_task("preparing", total=None)
 
         def show(done: int, total: int, records: int) -> None:

@@ -8,16 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import Progress, TaskID
 
+from protein_performer.data.byte_bar import byte_bar
 from protein_performer.data.locking import locked
 from protein_performer.data.transfer import Broken, NoSuchPart, Patience, body, get
 from protein_performer.errors import UserError
@@ -189,12 +182,5 @@ def _md5(path: Path) -> str:
 
 @contextmanager
 def _bar(name: str, shown: bool) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not shown) as bar:
+    with byte_bar(shown=shown) as bar:
         yield bar, bar.add_task(name, total=None)
