@@ -62,7 +62,8 @@ def test_two_ranks_with_two_workers_take_the_steps_of_one(tmp_path):
 def test_two_ranks_stream_the_batches_of_one(tmp_path):
     """More than an epoch, each rank a share of each global batch, together all of it."""
     fasta = write_proteins(tmp_path)
-    options = (*STREAM, "trainer.max_steps=16", DIGESTS)
+    steps = ("trainer.max_steps=16", "trainer.val_check_interval=16")
+    options = (*STREAM, *steps, "callbacks.report=null", DIGESTS)
     alone = train(compose_run(tmp_path / "one", fasta, *options))
     printed = on_two_ranks(tmp_path / "two", fasta, *options)
     assert printed.count("read to the end, epoch 1") == 1
