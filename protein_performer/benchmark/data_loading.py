@@ -32,7 +32,7 @@ RUN_MODEL = {
         "projection": "orthogonal",
     },
     "d_model": 128,
-    "num_layers": 4,
+    "num_layers": 2,
     "num_heads": 4,
     "d_ff": 512,
     "convolution": 5,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protein_performer import cli
-from protein_performer.data import uniprot, uniprot_query
+from protein_performer.data import uniprot_query
 
 REGIONS = (
     "uniprot_acc\tseq_version\tcrc64\tmd5\tpfamA_acc\tseq_start\tseq_end\n"
@@ -16,11 +16,11 @@ REGIONS = (
 
 
 @pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, str]]:
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, str | None]]:
     """What was asked for; nothing is fetched but a few bytes written."""
     asked = []
 
-    def release(name: str, folder: Path, *, format: str, source: str) -> Path:
+    def release(name: str, folder: Path, *, format: str, source: str | None) -> Path:
         asked.append((f"{name}.{format}", folder, source))
         folder.mkdir()
         (folder / "f.gz").write_bytes(b"12345")
@@ -37,7 +37,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, str]]:
 
 
 def test_download_tells_a_release_from_a_query(
-    tmp_path: Path, fetched: list[tuple[str, Path, str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fetched: list[tuple[str, Path, str | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, file, figures = tmp_path / "swissprot", tmp_path / "q.fasta", tmp_path / "figures.json"
     assert cli.main(["download", "swissprot", str(folder), "--format", "dat"]) == 0
@@ -45,7 +45,7 @@ def test_download_tells_a_release_from_a_query(
     mirror = ["--source", "https://mirror.example"]
     assert cli.main(["download", "trembl", str(tmp_path / "trembl"), *mirror]) == 0
     assert fetched == [
-        ("swissprot.dat", folder, uniprot.KNOWLEDGEBASE),
+        ("swissprot.dat", folder, None),
         ("organism_id:9606", file, uniprot_query.REST),
         ("trembl.fasta", tmp_path / "trembl", "https://mirror.example"),
     ]
@@ -54,7 +54,7 @@ def test_download_tells_a_release_from_a_query(
 
 
 def test_download_refuses_flat_files_of_a_query(
-    tmp_path: Path, fetched: list[tuple[str, Path, str]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fetched: list[tuple[str, Path, str | None]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["download", "organism_id:9606", str(tmp_path / "q.dat"), "--format", "dat"]
     assert cli.main(command) == 1
