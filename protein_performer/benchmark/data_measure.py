@@ -34,7 +34,7 @@ class DataSizes:
 
     large: float
     small: float = 100
-    timed: float = 400
+    timed: float = 1000
     batches: int = 1000
     padded: int = 2000
     steps: int = 20

@@ -17,7 +17,7 @@ from protein_performer.data.place import Place, PlacedBlock
 from protein_performer.data.records import Columns, ReadCounts, parse_columns
 from protein_performer.data.splits import SPLITS, SplitRule, digest_names
 
-_BUNDLE = 1 << 21  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
+_BUNDLE = 1 << 20  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
 _PAIRS = 2**16  # counted at once: they stay in a core's cache, though 8 bytes each
 _RARE, _OUTSIDE, _LOWER = 1, 2, 4  # what is told of a character
 

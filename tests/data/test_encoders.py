@@ -1,23 +1,41 @@
-"""Processes that encode: one that dies is told, and no one waits for it."""
+"""Processes that encode: one that dies is told, what they do stays in order."""
 
+import multiprocessing
 import os
+import time
+from itertools import count, islice, repeat
 
+import numpy as np
 import pytest
 
 from protein_performer.data.blocks import TextBlock
 from protein_performer.data.encoders import encode_all
-from protein_performer.data.encoding import Bundle
+from protein_performer.data.encoding import Bundle, Encoded
 from protein_performer.data.place import Place
+from protein_performer.data.records import ReadCounts
+from protein_performer.errors import UserError
+
+MORE_THAN_A_PIPE_HOLDS = b">x\nACDE\n" * 2**17
 
 
-class Dying:
+def bundle(text):
+    return Bundle([TextBlock(text, "fasta", "x", 1)], Place(), 0)
+
+
+def in_a_process_of_its_own():
+    return multiprocessing.parent_process() is not None
+
+
+class Encoder:
+    def load(self):
+        pass
+
+
+class Dying(Encoder):
     """Ends its process, at once or once it has been sent something."""
 
     def __init__(self, at_once):
         self.at_once = at_once
-
-    def load(self):
-        pass
 
     def __setstate__(self, state):
         if state["at_once"]:
@@ -25,12 +43,62 @@ class Dying:
         self.__dict__ = state
 
     def encode(self, blocks):
-        os._exit(3)
+        if in_a_process_of_its_own():
+            os._exit(3)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_encoder_that_dies_is_told_with_its_exit_code(at_once):
-    text = b">x\nACDE\n" * 2**19  # more than a pipe holds
-    bundles = [Bundle([TextBlock(text, "fasta", "x", 1)], Place(), 0) for _ in range(3)]
+    endless = (bundle(MORE_THAN_A_PIPE_HOLDS) for _ in repeat(None))
     with pytest.raises(RuntimeError, match=r"encoder process ended \(exit code 3"):
-        list(encode_all(bundles, Dying(at_once), workers=1))
+        for _ in encode_all(endless, Dying(at_once), workers=1):
+            pass
+
+
+class Slow(Encoder):
+    """Tells the bundle's number and its process, and refuses from a number on; slow but here."""
+
+    def __init__(self, refused_from=10**9):
+        self.refused_from = refused_from
+
+    def encode(self, blocks):
+        number = blocks[0].first_line
+        if in_a_process_of_its_own():
+            time.sleep(0.02)
+        if number >= self.refused_from:
+            raise UserError(f"bundle {number}")
+        told = np.array([[number, os.getpid(), 0]], dtype=np.uint64)
+        return Encoded([], told, np.zeros(1, dtype=np.uint8), ReadCounts(), 0)
+
+
+def numbered(enough):
+    for number in count(1):
+        if enough(number):
+            return
+        text = TextBlock(MORE_THAN_A_PIPE_HOLDS, "fasta", "x", number)
+        yield Bundle([text], Place(), number)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_order_whoever_encoded(workers):
+    processes = set()
+    bundles = numbered(lambda number: number > 50 and len(processes) == workers + 1)
+    for number, (done, encoded) in enumerate(encode_all(bundles, Slow(), workers), start=1):
+        told, process, _ = encoded.digests[0].tolist()
+        assert told == done.bytes_read == number
+        processes.add(process)
+    assert number >= 50
+    assert os.getpid() in processes
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("reader_fails", [False, True])
+def test_the_first_fault_is_told_wherever_it_was_found(workers, reader_fails):
+    def bundles():
+        yield from numbered(lambda number: reader_fails and number > 60)
+        raise UserError("reader")
+
+    finished = encode_all(bundles(), Slow(refused_from=60), workers)
+    assert len(list(islice(finished, 59))) == 59
+    with pytest.raises(UserError, match=r"bundle 60$"):
+        next(finished)
