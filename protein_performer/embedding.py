@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from protein_performer.data.records import ReadCounts, Record, read_records
+from protein_performer.data.reading.records import ReadCounts, Record, read_records
 from protein_performer.errors import UserError
 from protein_performer.language_model import Pooling, TrainedModel
 

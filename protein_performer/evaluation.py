@@ -16,11 +16,11 @@ from protein_performer.alphabet import ResidueCounts
 from protein_performer.baselines import EmpiricalBaseline
 from protein_performer.batch import IGNORE
 from protein_performer.build import build_object
-from protein_performer.data.collate import Batches
+from protein_performer.data.batches.collate import Batches
+from protein_performer.data.batches.proteins import ProteinRows
+from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes, Objective
-from protein_performer.data.proteins import ProteinRows
-from protein_performer.data.records import ReadCounts, Record, read_records
-from protein_performer.data.sampler import BatchKey
+from protein_performer.data.reading.records import ReadCounts, Record, read_records
 from protein_performer.errors import UserError
 from protein_performer.language_model import BATCH_TOKENS, TrainedModel, by_length
 from protein_performer.metrics import ResidueMetrics

@@ -42,7 +42,7 @@ import sys
 from functools import partial
 from protein_performer.cli import main
 from protein_performer.commands import prepare as command
-from protein_performer.data import encoding
+from protein_performer.data.preparing import encoding
 if __name__ == "__main__":
     encoding._BUNDLE = 1 << 18
     command.prepare = partial(command.prepare, commit_seconds=0)

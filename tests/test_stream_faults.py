@@ -7,7 +7,7 @@ import sys
 import pytest
 from runs import ROOT, SMALL, write_proteins
 
-from protein_performer.data import sources
+from protein_performer.data.reading import sources
 from train import main
 
 HEAD = ("data.mode=stream", "data.buffer=32", "data.head=150")

@@ -29,7 +29,7 @@ from protein_performer.benchmark.data_targets import data_targets
 from protein_performer.benchmark.machine import load_average, machine
 from protein_performer.benchmark.tables import machine_table, target_table
 from protein_performer.benchmark.targets import Target, plain
-from protein_performer.data.sources import expand
+from protein_performer.data.reading.sources import expand
 from protein_performer.errors import UserError
 
 _SAMPLE = Path("data/trembl_sample.fasta.gz")

@@ -13,7 +13,7 @@ from protein_performer.benchmark import data_reading as reading
 from protein_performer.benchmark.child import Usage, in_fresh_process
 from protein_performer.benchmark.made_sources import Made, make_source
 from protein_performer.benchmark.simulated_split import first_batch_seconds, simulate
-from protein_performer.data.prepare import SHARD_PROTEINS
+from protein_performer.data.preparing.prepare import SHARD_PROTEINS
 
 SMALL, LARGE = "small", "large"
 INFLATE, ONE_CORE, TWO_CORES, BIOPYTHON = "inflate", "1 core", "2 cores", "gzip + Biopython"

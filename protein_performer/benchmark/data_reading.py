@@ -13,9 +13,9 @@ from pathlib import Path
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.record import ReadCounts
-from protein_performer.data.records import read_blocks
+from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.reading.records import read_blocks
 from protein_performer.data.splits import SplitRule
 
 ISAL, ZLIB = "isal", "zlib"  # what inflates

@@ -16,7 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from protein_performer.benchmark.data_reading import codecs, prepare_shards
-from protein_performer.data import duplicates, encoding, prepare, shards, sources, splits
+from protein_performer.data import splits
+from protein_performer.data.preparing import duplicates, encoding, prepare
+from protein_performer.data.reading import sources
+from protein_performer.data.storage import shards
 
 # What is told -> functions where they are looked up. Each runs once for hundreds of records, so
 # that watching costs little, and none within another one, but for `INFLATE` within `READ`.

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.compression import inflater
-from protein_performer.data.record import ReadCounts, Record
-from protein_performer.data.records import read_records
-from protein_performer.data.sources import expand
+from protein_performer.data.reading.compression import inflater
+from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.records import read_records
+from protein_performer.data.reading.sources import expand
 
 _DIGITS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", dtype=np.uint8)
 _NUMBER = 7  # digits of a record's number, in its accession

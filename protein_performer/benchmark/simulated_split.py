@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from protein_performer.benchmark.data_loading import data_module
-from protein_performer.data.prepare import SHARD_PROTEINS
-from protein_performer.data.prepared import MANIFEST, open_split, read_manifest
-from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, ShardMeta, shard_path
+from protein_performer.data.preparing.prepare import SHARD_PROTEINS
+from protein_performer.data.storage.prepared import MANIFEST, open_split, read_manifest
+from protein_performer.data.storage.shards import BY_LENGTH, LENGTH_COUNTS, ShardMeta, shard_path
 
 _PART = 2**12  # proteins of a shard whose places are written at once
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from protein_performer.data.uniprot import KNOWLEDGEBASE, download_release
-from protein_performer.data.uniprot_query import REST, download_query
+from protein_performer.data.fetching.uniprot import KNOWLEDGEBASE, download_release
+from protein_performer.data.fetching.uniprot_query import REST, download_query
 from protein_performer.errors import UserError
 
 RELEASES = ("trembl", "swissprot")

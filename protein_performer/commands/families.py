@@ -11,7 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from protein_performer.data.families import PAPER_OOD_FAMILIES, PFAM_REGIONS, write_family_table
+from protein_performer.data.reading.families import (
+    PAPER_OOD_FAMILIES,
+    PFAM_REGIONS,
+    write_family_table,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

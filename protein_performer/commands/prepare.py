@@ -18,14 +18,18 @@ from typing import Any, get_args
 from rich.console import Console
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.byte_bar import byte_bar
-from protein_performer.data.folder_report import FolderReport, LengthCounts, describe_folder
-from protein_performer.data.lengths import PAPER
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import open_split
+from protein_performer.data.fetching.byte_bar import byte_bar
+from protein_performer.data.preparing.folder_report import (
+    FolderReport,
+    LengthCounts,
+    describe_folder,
+)
+from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.preparing.verify import verify
+from protein_performer.data.preparing.work import write_whole
 from protein_performer.data.splits import By, SplitRule
-from protein_performer.data.verify import verify
-from protein_performer.data.work import write_whole
+from protein_performer.data.storage.lengths import PAPER
+from protein_performer.data.storage.prepared import open_split
 from protein_performer.errors import UserError
 from protein_performer.plots import proteins_figure
 

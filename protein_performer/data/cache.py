@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from protein_performer.data.prepared import is_prepared, read_manifest
-from protein_performer.data.recipe import Recipe, fingerprints
-from protein_performer.data.remote import is_address
+from protein_performer.data.preparing.recipe import Recipe, fingerprints
+from protein_performer.data.reading.remote import is_address
+from protein_performer.data.storage.prepared import is_prepared, read_manifest
 from protein_performer.errors import UserError
 
 

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.batching import Batching, Seat
-from protein_performer.data.contexts import Context, RowRule
+from protein_performer.data.batches.batching import Batching, Seat
+from protein_performer.data.batches.contexts import Context, RowRule
+from protein_performer.data.batches.order import BatchOrder
+from protein_performer.data.batches.proteins import Crop
+from protein_performer.data.batches.sampler import ResumableLoader
 from protein_performer.data.modes import (
     FromShards,
     FromStream,
@@ -23,15 +26,12 @@ from protein_performer.data.modes import (
     check_streamable,
 )
 from protein_performer.data.objectives import Objective
-from protein_performer.data.order import BatchOrder
 from protein_performer.data.origins import Sources, make_origin
-from protein_performer.data.proteins import Crop
-from protein_performer.data.recipe import Recipe
+from protein_performer.data.preparing.recipe import Recipe
 from protein_performer.data.report import DataReport, make_report, padding_share
-from protein_performer.data.sampler import ResumableLoader
-from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.stream import StreamLoader
+from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.streaming.stream import StreamLoader
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -8,18 +8,18 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.batching import Batching, Seat
-from protein_performer.data.buffers import BufferReader
-from protein_performer.data.contexts import RowRule
-from protein_performer.data.encoding import Encoder, digest_each
+from protein_performer.data.batches.batching import Batching, Seat
+from protein_performer.data.batches.contexts import RowRule
+from protein_performer.data.batches.sampler import ResumableLoader
 from protein_performer.data.origins import Sources
-from protein_performer.data.prepare import Preparation
-from protein_performer.data.remote import is_address
-from protein_performer.data.sampler import ResumableLoader
-from protein_performer.data.shards import StoredSplit
-from protein_performer.data.sources import expand, size
+from protein_performer.data.preparing.encoding import Encoder, digest_each
+from protein_performer.data.preparing.prepare import Preparation
+from protein_performer.data.reading.remote import is_address
+from protein_performer.data.reading.sources import expand, size
 from protein_performer.data.splits import SPLITS, TRAIN
-from protein_performer.data.stream import Position, StreamedBatches, StreamLoader
+from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.streaming.buffers import BufferReader
+from protein_performer.data.streaming.stream import Position, StreamedBatches, StreamLoader
 from protein_performer.errors import UserError
 
 Mode = Literal["shards", "stream"]

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.books import recipe_for, recipe_from
 from protein_performer.data.cache import other_forms, prepared_folder
-from protein_performer.data.prepare import prepare
-from protein_performer.data.prepared import check_alphabet, open_split, read_manifest
-from protein_performer.data.recipe import Recipe
-from protein_performer.data.remote import is_address
-from protein_performer.data.remote_shards import RemoteFolder
-from protein_performer.data.shards import StoredSplit
+from protein_performer.data.fetching.remote_shards import RemoteFolder
+from protein_performer.data.preparing.books import recipe_for, recipe_from
+from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.preparing.recipe import Recipe
+from protein_performer.data.reading.remote import is_address
 from protein_performer.data.splits import SplitRule
+from protein_performer.data.storage.prepared import check_alphabet, open_split, read_manifest
+from protein_performer.data.storage.shards import StoredSplit
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)

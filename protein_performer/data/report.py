@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.folder_report import (
+from protein_performer.data.batches.order import SPECIALS, BatchOrder
+from protein_performer.data.preparing.folder_report import (
     FolderReport,
     LengthCounts,
     describe_folder,
     in_units,
     table,
 )
-from protein_performer.data.order import SPECIALS, BatchOrder
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,6 @@ class DataReport:
         columns = ["an epoch", "padding", "cut proteins", "cut residues"]
         told = in_units(table("batches", columns, rows), self.folder.unit)
         return f"{self.folder}\n\n{told}"
-
-
-def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: int) -> str:
-    """One line on what was read; see `DataReport`."""
-    odd = {name: count for name, count in encoded.items() if name != "residues"}
-    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
-    return (
-        f"{read['records']:,} records, {read['residues']:,} letters: {told};"
-        f" {emptied:,} records without a residue left out"
-    )
 
 
 def make_report(

@@ -12,8 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.families import PAPER_OOD_FAMILIES, check_families
 from protein_performer.data.randomness import hash64, threshold
+from protein_performer.data.reading.families import PAPER_OOD_FAMILIES, check_families
 from protein_performer.errors import UserError
 
 SPLITS = ("train", "valid", "test", "ood")

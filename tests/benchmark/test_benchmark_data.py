@@ -63,7 +63,7 @@ def test_the_model_of_the_default_run_is_that_of_the_config(tmp_path):
 def test_zlib_is_used_where_it_is_asked_for_and_isal_is_back_afterwards(monkeypatch):
     import zlib
 
-    from protein_performer.data import compression
+    from protein_performer.data.reading import compression
 
     used, original = [], compression.inflater
     monkeypatch.setattr(compression, "inflater", lambda: used.append(original()) or used[-1])

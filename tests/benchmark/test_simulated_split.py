@@ -6,7 +6,7 @@ import pytest
 from protein_performer.benchmark.data_loading import data_module, prepared_at
 from protein_performer.benchmark.made_sources import make_source
 from protein_performer.benchmark.simulated_split import first_batch_seconds, simulate
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.storage.prepared import open_split, read_manifest
 
 PROTEINS = 2**18  # of a shard
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from protein_performer import cli
-from protein_performer.data import uniprot_query
+from protein_performer.data.fetching import uniprot_query
 
 REGIONS = (
     "uniprot_acc\tseq_version\tcrc64\tmd5\tpfamA_acc\tseq_start\tseq_end\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from protein_performer import cli
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.storage.prepared import open_split, read_manifest
 
 
 def write(path: Path, count: int = 300) -> Path:

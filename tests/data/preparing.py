@@ -1,10 +1,10 @@
 """Records prepared by way of a FASTA file, and read again."""
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import open_split, read_manifest
-from protein_performer.data.records import Record
+from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.reading.records import Record
 from protein_performer.data.splits import SplitRule
+from protein_performer.data.storage.prepared import open_split, read_manifest
 
 PROTEIN = Alphabet()
 RULE = SplitRule(valid=0.2, test=0.2)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 from made_up import STANDARD, data_module, write_clusters, write_fasta
 
-from protein_performer.data import blocks, encoding, sources
+from protein_performer.data.preparing import encoding
+from protein_performer.data.reading import blocks, sources
 
 COUNT, BUFFER = 400, 90
 

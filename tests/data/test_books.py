@@ -8,15 +8,15 @@ from made_up_books import write_books
 
 from protein_performer.batch import IGNORE
 from protein_performer.byte_alphabet import ByteAlphabet
-from protein_performer.data import index
-from protein_performer.data.books import BookRecipe
 from protein_performer.data.cache import prepared_folder
 from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.objectives import NextToken
-from protein_performer.data.prepare import prepare
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.preparing import index
+from protein_performer.data.preparing.books import BookRecipe
+from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.preparing.verify import verify
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.verify import verify
+from protein_performer.data.storage.prepared import open_split, read_manifest
 from protein_performer.errors import UserError
 
 TEXT = ByteAlphabet()
@@ -71,7 +71,7 @@ def test_stopped_after_every_book_it_goes_on_to_the_same_bytes(tmp_path, folder,
     (folder / "train" / "1.txt").write_bytes(b"")
     (folder / "train" / "2.txt").write_text(books["test/0.txt"])
     prepare([str(folder)], tmp_path / "whole", BookRecipe(), workers=2)
-    monkeypatch.setattr("protein_performer.data.encoding._BUNDLE", 1)
+    monkeypatch.setattr("protein_performer.data.preparing.encoding._BUNDLE", 1)
 
     def stop(done, total, records):
         raise Stop

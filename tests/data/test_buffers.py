@@ -10,12 +10,12 @@ from made_up import write_fasta
 from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data import encoding
-from protein_performer.data.buffers import Begin, BufferReader
-from protein_performer.data.encoding import Encoder
-from protein_performer.data.place import Place, first_records, read_from
-from protein_performer.data.records import ReadCounts, parse_columns
+from protein_performer.data.preparing import encoding
+from protein_performer.data.preparing.encoding import Encoder
+from protein_performer.data.reading.place import Place, first_records, read_from
+from protein_performer.data.reading.records import ReadCounts, parse_columns
 from protein_performer.data.splits import SplitRule
+from protein_performer.data.streaming.buffers import Begin, BufferReader
 
 ALL = SplitRule(valid=0.0, test=0.0)
 

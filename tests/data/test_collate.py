@@ -6,7 +6,7 @@ from multiprocessing.reduction import ForkingPickler
 import torch
 
 from protein_performer.batch import Batch
-from protein_performer.data import collate
+from protein_performer.data.batches import collate
 
 
 def test_a_batch_goes_between_processes_as_bytes():

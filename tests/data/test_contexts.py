@@ -10,7 +10,7 @@ from made_up import data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
-from protein_performer.data.contexts import RowRule
+from protein_performer.data.batches.contexts import RowRule
 from protein_performer.data.objectives import MaskedResidues, NextToken
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError

@@ -4,7 +4,7 @@ import pytest
 from made_up import sequences, write_clusters
 from preparing import prepared, records_of, stored
 
-from protein_performer.data.records import Record
+from protein_performer.data.reading.records import Record
 from protein_performer.data.splits import SPLITS, SplitRule
 
 
@@ -39,7 +39,7 @@ def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch, together):
     records = records_of([*sequences(60, seed=4), *sequences(60, seed=4)])
     records.append(records[3])
     expected = prepared(tmp_path / "in_memory", records)
-    monkeypatch.setattr("protein_performer.data.grouping._TOGETHER", together)
+    monkeypatch.setattr("protein_performer.data.preparing.grouping._TOGETHER", together)
     found = prepared(tmp_path / "on_disk", records)
     assert sum(split["duplicates"] for split in found["splits"].values()) >= 61
     assert found["repeated_accessions"] == 1

@@ -11,9 +11,9 @@ from made_up import data_module, sequences, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
+from protein_performer.data.batches.order import BatchOrder, Bucket
+from protein_performer.data.batches.sampler import BatchKey, BatchSampler
 from protein_performer.data.objectives import MaskedResidues, NextToken
-from protein_performer.data.order import BatchOrder, Bucket
-from protein_performer.data.sampler import BatchKey, BatchSampler
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from loopback import Fault, Site, serve
 
-from protein_performer.data.download import Expected, download
-from protein_performer.data.transfer import Patience
-from protein_performer.data.uniprot import download_release, read_release
+from protein_performer.data.fetching.download import Expected, download
+from protein_performer.data.fetching.transfer import Patience
+from protein_performer.data.fetching.uniprot import download_release, read_release
 from protein_performer.errors import UserError
 
 CONTENT = random.Random(0).randbytes(300_000)

@@ -8,11 +8,11 @@ from itertools import count, islice, repeat
 import numpy as np
 import pytest
 
-from protein_performer.data.blocks import TextBlock
-from protein_performer.data.encoders import encode_all
-from protein_performer.data.encoding import Bundle, Encoded
-from protein_performer.data.place import Place
-from protein_performer.data.records import ReadCounts
+from protein_performer.data.preparing.encoders import encode_all
+from protein_performer.data.preparing.encoding import Bundle, Encoded
+from protein_performer.data.reading.blocks import TextBlock
+from protein_performer.data.reading.place import Place
+from protein_performer.data.reading.records import ReadCounts
 from protein_performer.errors import UserError
 
 MORE_THAN_A_PIPE_HOLDS = b">x\nACDE\n" * 2**17

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from protein_performer.data.families import (
+from protein_performer.data.reading.families import (
     PAPER_OOD_FAMILIES,
     read_members,
     write_family_table,
 )
-from protein_performer.data.record import ReadCounts
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.errors import UserError
 
 HEADER = "uniprot_acc\tseq_version\tcrc64\tmd5\tpfamA_acc\tseq_start\tseq_end\n"

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from protein_performer.data import blocks
-from protein_performer.data.blocks import TextBlock, cut_blocks
-from protein_performer.data.columns import parse_columns, parse_records
-from protein_performer.data.compression import gunzip
-from protein_performer.data.fasta import parse_fasta, split_title
-from protein_performer.data.record import ReadCounts, Record
+from protein_performer.data.reading import blocks
+from protein_performer.data.reading.blocks import TextBlock, cut_blocks
+from protein_performer.data.reading.columns import parse_columns, parse_records
+from protein_performer.data.reading.compression import gunzip
+from protein_performer.data.reading.fasta import parse_fasta, split_title
+from protein_performer.data.reading.record import ReadCounts, Record
 from protein_performer.errors import UserError
 
 FILES = int(os.environ.get("FASTA_FUZZ", "10000"))

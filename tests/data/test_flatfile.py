@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from protein_performer.data import blocks
-from protein_performer.data.blocks import cut_blocks
-from protein_performer.data.columns import parse_columns, parse_records
-from protein_performer.data.records import ReadCounts, Record, read_records
+from protein_performer.data.reading import blocks
+from protein_performer.data.reading.blocks import cut_blocks
+from protein_performer.data.reading.columns import parse_columns, parse_records
+from protein_performer.data.reading.records import ReadCounts, Record, read_records
 from protein_performer.errors import UserError
 
 ENTRY = """\

@@ -8,9 +8,9 @@ from made_up import sequences, write_flat
 
 from protein_performer import cli
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.families import PAPER_OOD_FAMILIES
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SPLITS
+from protein_performer.data.storage.prepared import open_split, read_manifest
 
 
 @pytest.mark.parametrize("by", ["sequence", "accession"])

@@ -5,8 +5,8 @@ import pytest
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
+from protein_performer.data.batches.proteins import lay_out
 from protein_performer.data.objectives import MaskedResidues, NextToken, Windows
-from protein_performer.data.proteins import lay_out
 from protein_performer.data.randomness import hash64
 from protein_performer.errors import UserError
 

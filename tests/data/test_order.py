@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protein_performer.data.order import SPECIALS, BatchOrder, make_buckets
+from protein_performer.data.batches.order import SPECIALS, BatchOrder, make_buckets
 from protein_performer.data.report import padding_share
 from protein_performer.errors import UserError
 

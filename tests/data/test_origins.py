@@ -15,13 +15,13 @@ from runs import ROOT
 from test_uniprot_query import FIRST, PAGES, QUERY, paged
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.families import PAPER_OOD_FAMILIES
-from protein_performer.data.prepare import prepare
-from protein_performer.data.prepared import MANIFEST
+from protein_performer.data.fetching.transfer import Patience
+from protein_performer.data.fetching.uniprot import download_release
+from protein_performer.data.fetching.uniprot_query import download_answer
+from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.transfer import Patience
-from protein_performer.data.uniprot import download_release
-from protein_performer.data.uniprot_query import download_answer
+from protein_performer.data.storage.prepared import MANIFEST
 from protein_performer.errors import UserError
 
 RULE = SplitRule(valid=0.1, test=0.1)

@@ -8,7 +8,7 @@ import pytest
 from made_up import sequences, write_clusters
 from preparing import PROTEIN, prepared, records_of, stored
 
-from protein_performer.data.records import Record
+from protein_performer.data.reading.records import Record
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
 

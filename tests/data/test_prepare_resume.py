@@ -12,17 +12,18 @@ from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.locking import locked
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import is_prepared
+from protein_performer.data.preparing.prepare import Preparation, prepare
 from protein_performer.data.splits import SplitRule
+from protein_performer.data.storage.prepared import is_prepared
 
 # Every bundle is small and is committed, so that a kill comes in the middle. Without torch.
 PROGRAM = """
 import sys
 from pathlib import Path
 from protein_performer.alphabet import Alphabet
-from protein_performer.data import blocks, encoding, sources
-from protein_performer.data.prepare import Preparation, prepare
+from protein_performer.data.preparing import encoding
+from protein_performer.data.reading import blocks, sources
+from protein_performer.data.preparing.prepare import Preparation, prepare
 from protein_performer.data.splits import SplitRule
 sources.CHUNK, blocks._AT_LEAST, encoding._BUNDLE = 1_000, 1_000, 1_000
 if __name__ == "__main__":
@@ -36,9 +37,9 @@ if __name__ == "__main__":
 @pytest.fixture
 def in_small_pieces(monkeypatch):
     """Many bundles from a small source, as in the program above."""
-    monkeypatch.setattr("protein_performer.data.sources.CHUNK", 1_000)
-    monkeypatch.setattr("protein_performer.data.blocks._AT_LEAST", 1_000)
-    monkeypatch.setattr("protein_performer.data.encoding._BUNDLE", 5_000)
+    monkeypatch.setattr("protein_performer.data.reading.sources.CHUNK", 1_000)
+    monkeypatch.setattr("protein_performer.data.reading.blocks._AT_LEAST", 1_000)
+    monkeypatch.setattr("protein_performer.data.preparing.encoding._BUNDLE", 5_000)
 
 
 def how(folder):
@@ -90,7 +91,9 @@ def test_stopped_after_every_bundle_it_goes_on_to_the_same_bytes(
     folder, sources, expected = whole
     out, sizes = folder / "stopped", random.Random(0)
     for attempt in range(200):  # noqa: B007
-        monkeypatch.setattr("protein_performer.data.encoding._BUNDLE", sizes.randint(1, 9_000))
+        monkeypatch.setattr(
+            "protein_performer.data.preparing.encoding._BUNDLE", sizes.randint(1, 9_000)
+        )
         told = []
 
         def stop(done, total, records, told=told):

@@ -10,10 +10,10 @@ import pytest
 from made_up import sequences
 from preparing import PROTEIN, RULE, prepared, records_of, stored
 
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import MANIFEST, read_manifest
-from protein_performer.data.shards import StoredSplit, shard_path
-from protein_performer.data.verify import verify
+from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.preparing.verify import verify
+from protein_performer.data.storage.prepared import MANIFEST, read_manifest
+from protein_performer.data.storage.shards import StoredSplit, shard_path
 from protein_performer.errors import UserError
 
 
@@ -76,14 +76,14 @@ def test_a_folder_that_is_none_or_damaged_or_older_is_refused(tmp_path):
 def test_the_length_order_is_the_same_sorted_a_few_proteins_at_a_time(tmp_path, monkeypatch):
     records = records_of([*sequences(300, longest=40), *sequences(20)])
     expected = prepared(tmp_path / "at_once", records)
-    monkeypatch.setattr("protein_performer.data.index._SORTED", 7)
+    monkeypatch.setattr("protein_performer.data.preparing.index._SORTED", 7)
     found = prepared(tmp_path / "in_pieces", records)
     found["sources"] = expected["sources"]
     assert found == expected
 
 
 def test_verify_looks_at_every_piece_of_the_index(tmp_path, monkeypatch):
-    monkeypatch.setattr("protein_performer.data.verify._TOGETHER", 13)
+    monkeypatch.setattr("protein_performer.data.preparing.verify._TOGETHER", 13)
     proteins = list(dict.fromkeys(sequences(300)))
     prepared(tmp_path / "out", records_of([*proteins, *proteins[:20]]))
     expected = len(proteins), sum(map(len, proteins)), 0

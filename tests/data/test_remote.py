@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from loopback import Fault, Site, serve
 
-from protein_performer.data import remote, sources
-from protein_performer.data.records import ReadCounts, read_records
+from protein_performer.data.reading import remote, sources
+from protein_performer.data.reading.records import ReadCounts, read_records
 from protein_performer.errors import UserError
 
 TEXT = "".join(f">tr|A{n}|A{n}_TEST\n{'ACDEFGHIKL' * 30}\n" for n in range(50)).encode()

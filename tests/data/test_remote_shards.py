@@ -10,10 +10,10 @@ from loopback import Fault, Site, serve
 from made_up import batches, data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.prepare import Preparation, prepare
-from protein_performer.data.prepared import open_split, read_manifest
+from protein_performer.data.fetching.transfer import Patience
+from protein_performer.data.preparing.prepare import Preparation, prepare
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.transfer import Patience
+from protein_performer.data.storage.prepared import open_split, read_manifest
 from protein_performer.errors import UserError
 
 # Workers are forked beside the server's threads, which hold no lock that a worker needs.
@@ -30,7 +30,7 @@ def impatient(monkeypatch):
         return Patience(attempts=3, first_pause=0, sleep=lambda seconds: None)
 
     for module in ("remote_file", "download"):
-        monkeypatch.setattr(f"protein_performer.data.{module}.Patience", patience)
+        monkeypatch.setattr(f"protein_performer.data.fetching.{module}.Patience", patience)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_rows_of_homologs_are_those_of_the_local_folder(folder, tmp_path):
 PROGRAM = """
 import random, sys
 from pathlib import Path
-from protein_performer.data.remote_shards import RemoteFolder
+from protein_performer.data.fetching.remote_shards import RemoteFolder
 address, cache, seed = sys.argv[1:]
 folder = RemoteFolder(address, None, Path(cache), 1e-5)
 folder.prepare(0)
@@ -210,7 +210,7 @@ def test_what_is_used_stays_and_what_was_used_longest_ago_goes(folder, tmp_path)
 
 
 def test_a_process_lets_go_of_what_was_removed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("protein_performer.data.remote_shards._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("protein_performer.data.fetching.remote_shards._LOOK_EVERY", 0.0)
     with serve(site_of(folder)) as site:
         split = at(site, tmp_path).split("train")
         split.residues(0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from loopback import Fault, Site, serve
 
-from protein_performer.data.records import read_records
-from protein_performer.data.transfer import Patience
-from protein_performer.data.uniprot_query import download_query
+from protein_performer.data.fetching.transfer import Patience
+from protein_performer.data.fetching.uniprot_query import download_query
+from protein_performer.data.reading.records import read_records
 from protein_performer.errors import UserError
 
 FIRST = "/uniprotkb/search?query=organism_id%3A9606+AND+reviewed%3Atrue&format=fasta&size=500"

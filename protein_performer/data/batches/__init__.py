@@ -1,0 +1,1 @@
+"""Stored proteins to batches: rows, their order, what is asked of the model."""

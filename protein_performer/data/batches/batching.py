@@ -1,0 +1,95 @@
+"""How rows become batches, in training or in evaluation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from protein_performer.alphabet import Alphabet
+from protein_performer.data.batches.collate import Batches
+from protein_performer.data.batches.contexts import RowRule
+from protein_performer.data.batches.order import BatchOrder, make_buckets
+from protein_performer.data.batches.rows import Ints, RowIndex, RowLayout
+from protein_performer.data.batches.sampler import BatchSampler, ResumableLoader
+from protein_performer.data.objectives import Objective
+from protein_performer.data.storage.shards import StoredSplit
+
+
+class Seat(NamedTuple):
+    """One process among those that train together.
+
+    Attributes:
+        rank, num_ranks: which one, of how many.
+        count_processed: how many batches the trainer has done, ever; None without a trainer.
+    """
+
+    rank: int = 0
+    num_ranks: int = 1
+    count_processed: Callable[[], int] | None = None
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Plain and picklable.
+
+    Attributes:
+        objective: what is asked of the model.
+        alphabet: that the proteins were encoded with.
+        row_rule: what stands in a row.
+        batch_tokens: the most tokens of a global batch, padding and special tokens included.
+        bucket_ratio: longest over shortest row of a batch.
+        seed: of order, windows and masks.
+        evaluating: batches by length, the same for all models; else shuffled, new every epoch.
+    """
+
+    objective: Objective
+    alphabet: Alphabet
+    row_rule: RowRule
+    batch_tokens: int
+    bucket_ratio: float
+    seed: int
+    evaluating: bool
+
+    def rows(self, split: StoredSplit) -> tuple[RowLayout, RowIndex]:
+        """The rows of a split that is not empty."""
+        return self.row_rule.rows(split, seed=self.seed, evaluating=self.evaluating)
+
+    def order(self, length_counts: Ints, seed: int | None = None) -> BatchOrder:
+        """The batches of rows.
+
+        Args:
+            length_counts: see `RowIndex`.
+            seed: of the shuffle in training; None for `self.seed`.
+        """
+        buckets = make_buckets(
+            length_counts,
+            max_length=self.row_rule.max_length or len(length_counts),
+            batch_tokens=self.batch_tokens,
+            ratio=self.bucket_ratio,
+        )
+        shuffle = self.seed if seed is None else seed
+        return BatchOrder(buckets, None if self.evaluating else shuffle)
+
+    def batches(self, rows: RowLayout) -> Batches:
+        """What makes the batches of laid-out rows."""
+        return Batches(rows, self.alphabet, self.objective)
+
+    def loader(
+        self, split: StoredSplit, seat: Seat, *, num_workers: int, start: tuple[int, int] = (0, 0)
+    ) -> ResumableLoader:
+        """Batches of a stored split, for one rank, from (epoch, batch) on."""
+        rows, index = self.rows(split)
+        sampler = BatchSampler(
+            self.order(index.length_counts),
+            index.at,
+            rank=seat.rank,
+            num_ranks=seat.num_ranks,
+            start=start,
+            count_processed=seat.count_processed or (lambda: 0),
+        )
+        return ResumableLoader(
+            self.batches(rows),
+            batch_size=None,  # the sampler's items are whole batches
+            sampler=sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+        )

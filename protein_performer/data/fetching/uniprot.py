@@ -1,0 +1,126 @@
+"""UniProt's own addresses: whole releases, checked against their published checksums.
+
+Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
+"""
+
+import json
+import logging
+import os
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from protein_performer.data.fetching.download import Expected, download
+from protein_performer.data.fetching.transfer import Patience, get_whole
+from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Mirrors hold the same files: https://ftp.ebi.ac.uk/pub/databases/uniprot/..., and
+# https://ftp.expasy.org/databases/uniprot/...
+KNOWLEDGEBASE = (
+    "https://ftp.uniprot.org/pub/databases/uniprot/current_release/knowledgebase/complete"
+)
+
+
+class Release(NamedTuple):
+    """A folder of UniProt's file server.
+
+    Attributes:
+        version: such as "2026_04"; "" if the folder does not tell.
+        files: name -> size and checksum.
+    """
+
+    version: str
+    files: dict[str, Expected]
+
+
+def read_release(folder: str, patience: Patience | None = None) -> Release:
+    """Sizes and checksums of the files of a folder, from its `RELEASE.metalink`.
+
+    Raises: UserError if it cannot be fetched or read.
+    """
+    url = f"{folder.rstrip('/')}/RELEASE.metalink"
+    text = get_whole(url, patience or Patience())[0]
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise UserError(f"{url}: expected XML (metalink), got {text[:40]!r} ({error})") from None
+    files = {file.get("name", ""): _expected(file) for file in root.iter() if _tag(file) == "file"}
+    known = {name: expected for name, expected in files.items() if expected is not None}
+    version = next((each.text or "" for each in root.iter() if _tag(each) == "version"), "")
+    return Release(version.strip(), known)
+
+
+def download_release(
+    name: Literal["trembl", "swissprot"],
+    folder: str | os.PathLike[str],
+    *,
+    format: Literal["fasta", "dat"] = "fasta",
+    source: str | None = None,
+    patience: Patience | None = None,
+    progress: bool = True,
+) -> Path:
+    """Fetch TrEMBL or Swiss-Prot of the current release, checked against its size and MD5.
+
+    Beside the file stands `NAME.json` with address, release, size and MD5. Called again after a
+    break it goes on (see `download.download`); once the file is there, nothing is asked of the
+    network: to fetch a newer release, move it away.
+
+    Args:
+        name: which half of UniProtKB. TrEMBL's FASTA is some tens of gigabytes, compressed.
+        folder: where to put it.
+        format: "fasta", or "dat" for flat files, which state Pfam families and are several times
+            larger.
+        source: the folder of a mirror; None for that of UniProt's file server.
+        patience: how long to try.
+        progress: whether to show a bar.
+    """
+    file = f"uniprot_{'sprot' if name == 'swissprot' else name}.{format}.gz"
+    path = Path(folder) / file
+    origin_path = path.with_name(path.name + ".json")
+    if path.exists() and origin_path.exists():
+        log.info("%s is there already: %s", path, origin_path.read_text())
+        return path
+    source = source or KNOWLEDGEBASE
+    release = read_release(source, patience)
+    if file not in release.files:
+        raise UserError(
+            f"{source}/RELEASE.metalink: expected {file} with size and MD5, found"
+            f" {', '.join(sorted(release.files)) or 'no file at all'}"
+        )
+    url, expected = f"{source.rstrip('/')}/{file}", release.files[file]
+    _announce(path, url, expected, release.version)
+    download(url, path, expected=expected, patience=patience, progress=progress)
+    origin = {"url": url, "release": release.version, **expected._asdict()}
+    origin_path.write_text(json.dumps(origin, indent=2) + "\n")
+    return path
+
+
+def _announce(path: Path, url: str, expected: Expected, version: str) -> None:
+    """Say what will be fetched, and refuse what the disk cannot hold."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    there = sum(each.stat().st_size for each in (part, path) if each.exists())
+    missing, free = max(0, expected.size - there), shutil.disk_usage(path.parent).free
+    log.info(
+        "fetching %s of release %s (%.3g GB, of which %.3g are missing) from %s into %s",
+        *(path.name, version or "unknown", expected.size / 1e9, missing / 1e9, url, path.parent),
+    )
+    if missing > free:
+        raise UserError(
+            f"{path.parent}: expected {missing:,} bytes free on its disk for {path.name}, got"
+            f" {free:,}. Name a folder on a larger one."
+        )
+
+
+def _expected(file: ElementTree.Element) -> Expected | None:
+    told = {(_tag(each), each.get("type")): (each.text or "").strip() for each in file.iter()}
+    size, md5 = told.get(("size", None), ""), told.get(("hash", "md5"), "")
+    return Expected(int(size), md5.lower()) if size.isdigit() and md5 else None
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """The name without its namespace: versions 3 and 4 of the format differ in that."""
+    return element.tag.rpartition("}")[2]

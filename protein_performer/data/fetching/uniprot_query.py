@@ -1,0 +1,186 @@
+"""Answers of UniProt's REST service, page by page, to a file that goes on after a break.
+
+Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
+"""
+
+import gzip
+import hashlib
+import json
+import logging
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import Progress
+
+from protein_performer.data.fetching.transfer import Patience, get_whole
+from protein_performer.data.locking import locked
+from protein_performer.errors import UserError
+
+log = logging.getLogger(__name__)
+
+REST = "https://rest.uniprot.org"
+PAGE = 500  # entries of a page, the most that the service gives
+
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+class _State(NamedTuple):
+    """How far a query has come; lies beside the pages that have arrived."""
+
+    first: str  # address of the first page: what the state belongs to
+    next: str  # address of the page to fetch; "" at the end
+    bytes: int = 0  # of the pages before it, as stored
+    entries: int = 0
+    total: int = 0
+    release: str = ""
+
+
+def download_query(
+    query: str,
+    target: str | os.PathLike[str],
+    *,
+    service: str = REST,
+    patience: Patience | None = None,
+    progress: bool = True,
+) -> Path:
+    """Fetch the FASTA entries that match a query, such as `organism_id:9606 AND reviewed:true`.
+
+    The pages go to `target.part` one by one; called again after a break it goes on with the page
+    that broke. The target is there only when all entries are; beside it stands `TARGET.json` with
+    query, entries and release. Once it is there, nothing is asked of the network.
+
+    Args:
+        query: in UniProt's query language.
+        target: a file's name, gzipped (a member a page) if it ends in `.gz`.
+        service: address of UniProt's REST service.
+        patience: how long to try.
+        progress: whether to show a bar.
+
+    Returns: the target's path.
+    Raises: UserError if the service refuses the query, nothing matches, the target is the answer
+        to another query, or the release changes between two pages (what has arrived is thrown
+        away).
+    """
+    target = Path(target)
+    if target.exists() and _origin_path(target).exists():
+        return _keep(target, query)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock")):
+        if target.exists():  # another process was faster
+            return _keep(target, query)
+        return _fetch(query, target, service, patience or Patience(), progress)
+
+
+def download_answer(
+    query: str,
+    folder: str | os.PathLike[str],
+    *,
+    service: str = REST,
+    patience: Patience | None = None,
+    progress: bool = True,
+) -> Path:
+    """As `download_query`, into a file of a folder that is named after the query."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", query).strip("_")[:40]
+    digest = hashlib.sha256(query.encode()).hexdigest()[:8]
+    target = Path(folder) / f"{words}-{digest}.fasta.gz"
+    return download_query(query, target, service=service, patience=patience, progress=progress)
+
+
+def _fetch(query: str, target: Path, service: str, patience: Patience, progress: bool) -> Path:
+    parameters = {"query": query, "format": "fasta", "size": PAGE}
+    first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
+    log.info("fetching the answer to %s from %s into %s", query, service, target)
+    pages = _Pages(target, first)
+    with Progress(disable=not progress) as bar:
+        task = bar.add_task(target.name, total=None)
+        while pages.state.next:
+            pages.fetch_next(patience)
+            bar.update(task, completed=pages.state.entries, total=pages.state.total)
+    state = pages.finish()
+    origin = {"query": query, "url": first, "entries": state.entries, "release": state.release}
+    _origin_path(target).write_text(json.dumps(origin, indent=2) + "\n")
+    return target
+
+
+def _origin_path(target: Path) -> Path:
+    return target.with_name(target.name + ".json")
+
+
+def _keep(target: Path, query: str) -> Path:
+    origin = _origin_path(target)
+    known = json.loads(origin.read_text()).get("query") if origin.exists() else None
+    if known != query:
+        raise UserError(
+            f"{target}: there already, as the answer to {known or 'an unknown query'}, not to"
+            f" {query}. Name another file, or move it away."
+        )
+    log.info("%s is there already: %s", target, origin.read_text())
+    return target
+
+
+class _Pages:
+    """The pages that have arrived, and how far that is."""
+
+    def __init__(self, target: Path, first: str) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self.state_path = target.with_name(target.name + ".part.json")
+        self.state = _State(first, first)
+        if self.path.exists() and self.state_path.exists():
+            stored = _State(**json.loads(self.state_path.read_text()))
+            if stored.first == first and stored.bytes <= self.path.stat().st_size:
+                self.state = stored
+
+    def fetch_next(self, patience: Patience) -> None:
+        """Add one page, then note that it is there."""
+        before = self.state
+        page, headers = get_whole(before.next, patience)
+        release = headers.get("X-UniProt-Release", "")
+        if before.bytes and release != before.release:
+            self._remove()
+            raise UserError(
+                f"{before.first}: UniProt's release changed from {before.release} to {release}"
+                " between two pages; what had arrived was thrown away. Run the same command again."
+            )
+        link = _NEXT.search(headers.get("Link", ""))
+        stored = gzip.compress(page, mtime=0) if self.target.suffix == ".gz" else page
+        with self.path.open("r+b" if before.bytes else "wb") as file:
+            file.seek(before.bytes)
+            file.truncate()
+            file.write(stored)
+            file.flush()
+            os.fsync(file.fileno())
+        self.state = _State(
+            first=before.first,
+            next=urllib.parse.urljoin(before.next, link[1]) if link else "",
+            bytes=before.bytes + len(stored),
+            entries=before.entries + page.count(b"\n>") + page.startswith(b">"),
+            total=int(headers.get("X-Total-Results", before.total)),
+            release=release,
+        )
+        self._save()
+
+    def finish(self) -> _State:
+        """Give the file its name if all entries are there."""
+        state = self.state
+        if state.entries != state.total or not state.entries:
+            self._remove()
+            raise UserError(
+                f"{state.first}: expected {state.total:,} entries, got {state.entries:,}."
+                + (" Run the same command again." if state.total else " Is the query right?")
+            )
+        self.path.replace(self.target)
+        self.state_path.unlink()
+        return state
+
+    def _save(self) -> None:
+        new = self.state_path.with_name(self.state_path.name + ".new")
+        new.write_text(json.dumps(self.state._asdict()))
+        new.replace(self.state_path)
+
+    def _remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.state_path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Records to tokens in splits: encode, share out, find copies, write, describe."""

@@ -1,0 +1,260 @@
+"""Plain text in folders: a file is a record, and its folder is its split.
+
+The layout is PG-19's (Rae et al. 2020, arXiv:1911.05507): FOLDER/train/*.txt,
+FOLDER/validation/*.txt and FOLDER/test/*.txt, a book a file, in UTF-8. A book's accession is its
+path in FOLDER, and that alone decides on its split. A book is held in memory while it is encoded.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.byte_alphabet import ByteAlphabet, alphabet_from
+from protein_performer.data.preparing.encoding import Encoded, Part, count_tokens, digest_each
+from protein_performer.data.preparing.prepare import Preparation
+from protein_performer.data.preparing.recipe import Recipe
+from protein_performer.data.reading.blocks import TextBlock
+from protein_performer.data.reading.place import Place, PlacedBlock
+from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.splits import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALID,
+    SplitRule,
+    digest_names,
+)
+from protein_performer.data.storage.prepared import FORMAT
+from protein_performer.errors import UserError
+
+SPLIT_OF_FOLDER = {"train": TRAIN, "validation": VALID, "test": TEST}
+_SHARD_BOOKS = 1024
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BookRecipe:
+    """How books become tokens in splits; see `Recipe`, whose methods these are.
+
+    Attributes:
+        residue_policy: for bytes that are not UTF-8.
+        shard_proteins: books of a shard.
+    """
+
+    residue_policy: ResiduePolicy = "error"
+    shard_proteins: int = _SHARD_BOOKS
+    alphabet: ByteAlphabet = field(default_factory=ByteAlphabet, init=False)
+
+    @property
+    def head(self) -> None:
+        """All books."""
+        return None
+
+    @property
+    def holds_out(self) -> bool:
+        """Never: there is no folder for OOD."""
+        return False
+
+    @property
+    def advice(self) -> str:
+        """What to do about an empty split."""
+        return "Give more books: those without a byte and copies of another one do not count."
+
+    @property
+    def tables(self) -> list[str]:
+        """None."""
+        return []
+
+    def definition(self) -> dict[str, Any]:
+        """All but the files, in plain types."""
+        return {
+            "format": FORMAT,
+            "alphabet": self.alphabet.plain(),
+            "residue_policy": self.residue_policy,
+            "shard_proteins": self.shard_proteins,
+        }
+
+    def expand(self, sources: Sequence[str]) -> list[str]:
+        """The books of some folders, by split and name.
+
+        Raises: UserError for a folder that is not there, is named twice, lacks one of the three,
+            or has no .txt in one of these.
+        """
+        if len(set(map(os.path.abspath, sources))) != len(sources):
+            raise UserError(f"{', '.join(sources)}: a folder is named twice; it would count double")
+        return [book for folder in sources for book in _books_in(Path(folder))]
+
+    def label(self, name: str) -> str:
+        """The accession: of a book that is moved to another split, it is another one."""
+        return accession(name)
+
+    def home(self, names: Sequence[str]) -> Path:
+        """The first folder."""
+        return Path(names[0]).parent.parent
+
+    def read_from(
+        self, names: Sequence[str], start: Place, counts: ReadCounts
+    ) -> Iterator[PlacedBlock]:
+        """A block for each book; what else lies in the folders is told, and not read."""
+        _tell_of_others(names)
+        counts.files += start.source
+        counts.bytes_read += start.stored
+        for source in range(start.source, len(names)):
+            text = _read(names[source])
+            counts.files += 1
+            counts.bytes_read += len(text)
+            behind = Place(source + 1, 0, counts.bytes_read)
+            yield PlacedBlock(TextBlock(text, "text", names[source], 1), behind)
+
+    def encoder(self) -> "BookEncoder":
+        """Of whole books."""
+        return BookEncoder(self.alphabet, self.residue_policy)
+
+    def check_sizes(self, sizes: Sequence[int]) -> None:
+        """Raise UserError if no file has text in it."""
+        if not any(sizes):
+            raise UserError("expected at least one book with text in it, the sources have none")
+
+
+class _Book(NamedTuple):
+    accession: str
+    split: int
+    tokens: NDArray[np.uint8]
+
+
+class BookEncoder:
+    """The `BlockEncoder` of books."""
+
+    def __init__(self, alphabet: ByteAlphabet, policy: ResiduePolicy) -> None:
+        self.alphabet = alphabet
+        self.policy = policy
+
+    def load(self) -> None:
+        """Nothing: a book's path says it all."""
+
+    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+        """Whole books to tokens.
+
+        Raises: UserError for a byte that is not UTF-8 under the policy `error`.
+        """
+        read, met = ReadCounts(), [ResidueCounts() for _ in SPLITS]
+        books = [self._encode(block, read, met) for block in blocks if _has_text(block, read)]
+        kept = [book for book in books if len(book.tokens)]
+        parts = [
+            self._part([book for book in kept if book.split == number], counts)
+            for number, counts in enumerate(met)
+        ]
+        digests = np.column_stack(
+            [
+                digest_each(_join(kept), _lengths(kept)),
+                digest_names([book.accession for book in kept]),
+            ]
+        )
+        split = np.array([book.split for book in kept], dtype=np.uint8)
+        return Encoded(parts, digests, split, read, emptied=len(books) - len(kept))
+
+    def _encode(self, block: TextBlock, read: ReadCounts, met: list[ResidueCounts]) -> _Book:
+        name = accession(block.where)
+        split = SPLIT_OF_FOLDER[name.partition("/")[0]]
+        tokens = self.alphabet.encode(block.text, self.policy, counts=met[split], where=block.where)
+        read.records += 1
+        read.residues += len(block.text)
+        return _Book(name, split, tokens)
+
+    def _part(self, books: list[_Book], met: ResidueCounts) -> Part:
+        tokens = _join(books)
+        names = "".join(f"{book.accession}\n" for book in books).encode()
+        by_token = count_tokens(tokens, len(self.alphabet))
+        return Part(names, _lengths(books), tokens, by_token, met)
+
+
+def _join(books: list[_Book]) -> NDArray[np.uint8]:
+    return np.concatenate([np.zeros(0, np.uint8), *(book.tokens for book in books)])
+
+
+def _lengths(books: list[_Book]) -> NDArray[np.int64]:
+    return np.array([len(book.tokens) for book in books], dtype=np.int64)
+
+
+def accession(name: str) -> str:
+    """`train/1.txt` of the path `.../train/1.txt`."""
+    path = Path(name)
+    return f"{path.parent.name}/{path.name}"
+
+
+def _books_in(folder: Path) -> Iterator[str]:
+    layout = f"expected a folder with {', '.join(SPLIT_OF_FOLDER)} in it, each with .txt files"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {layout}; there is no such folder (from {os.getcwd()})")
+    for name in SPLIT_OF_FOLDER:
+        if not (folder / name).is_dir():
+            raise UserError(f"{folder}: {layout}; there is no {name}")
+        books = sorted(str(path) for path in (folder / name).glob("*.txt") if path.is_file())
+        if not books:
+            raise UserError(f"{folder / name}: expected .txt files, found none")
+        odd = [book for book in books if not Path(book).name.isprintable()]
+        if odd:
+            raise UserError(f"{odd[0]!r}: expected a name that can be printed; rename the file")
+        yield from books
+
+
+def _tell_of_others(names: Sequence[str]) -> None:
+    for folder in dict.fromkeys(Path(name).parent for name in names):
+        others = [path.name for path in folder.iterdir() if path.suffix != ".txt"]
+        if others:
+            log.warning(
+                "%s: %s file(s) are no .txt and not read, such as %s",
+                *(folder, f"{len(others):,}", min(others)),
+            )
+
+
+def _has_text(block: TextBlock, read: ReadCounts) -> bool:
+    if not block.text:
+        read.note("blank", block.where)
+    return bool(block.text)
+
+
+def _read(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+
+
+def recipe_for(
+    alphabet: Alphabet,
+    residue_policy: ResiduePolicy,
+    splits: SplitRule | None,
+    head: int | None = None,
+) -> Recipe:
+    """Of text for an alphabet of bytes, else of proteins.
+
+    Raises: UserError where `splits` does not go with that: text has them from its folders.
+    """
+    if isinstance(alphabet, ByteAlphabet):
+        if splits is not None:
+            raise UserError(
+                "data.splits: expected null with text, whose folders say what belongs where, got"
+                f" {splits}"
+            )
+        if head is not None:
+            raise UserError("data.mode=stream: books are not streamed. Set data.mode=shards.")
+        return BookRecipe(residue_policy)
+    if splits is None:
+        raise UserError("data.splits: expected a rule that shares proteins out, got null")
+    return Preparation(alphabet, residue_policy, splits, head=head)
+
+
+def recipe_from(definition: dict[str, Any]) -> Recipe:
+    """What a recipe's `definition` told, as a manifest has it."""
+    if isinstance(alphabet_from(definition["alphabet"]), ByteAlphabet):
+        return BookRecipe(definition["residue_policy"], definition["shard_proteins"])
+    return Preparation.from_definition(definition)

@@ -1,0 +1,275 @@
+"""Blocks of text -> tokens of each split, thousands of records in one go, in any process.
+
+Shapes: N records, R residues in all, V vocabulary.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.data.reading.blocks import TextBlock
+from protein_performer.data.reading.place import Place, PlacedBlock
+from protein_performer.data.reading.records import Columns, ReadCounts, parse_columns
+from protein_performer.data.splits import SPLITS, SplitRule, digest_names
+
+_BUNDLE = 1 << 20  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
+_PAIRS = 2**16  # counted at once: they stay in a core's cache, though 8 bytes each
+_RARE, _OUTSIDE, _LOWER = 1, 2, 4  # what is told of a character
+
+
+class Bundle(NamedTuple):
+    """Some thousand records as text.
+
+    Attributes:
+        blocks: of any of the sources.
+        behind: the place behind them.
+        bytes_read: of the sources as stored, up to about there.
+    """
+
+    blocks: list[TextBlock]
+    behind: Place
+    bytes_read: int
+
+
+class Part(NamedTuple):
+    """The proteins of a bundle that belong to one split, in order.
+
+    Attributes:
+        names: accessions, one a line.
+        lengths: (N,) int64.
+        tokens: (R,) uint8, residues one after another.
+        by_token: (V,) occurrences of each token.
+        met: what the alphabet met.
+    """
+
+    names: bytes
+    lengths: NDArray[np.int64]
+    tokens: NDArray[np.uint8]
+    by_token: NDArray[np.int64]
+    met: ResidueCounts
+
+
+class Encoded(NamedTuple):
+    """An encoded bundle.
+
+    Attributes:
+        parts: in the order of `SPLITS`.
+        digests: (N, 3) uint64, 128 bits of the sequence and 64 of the accession.
+        split: (N,) uint8.
+        read: what the parser counted.
+        emptied: records that the residue policy `skip` left without a residue.
+    """
+
+    parts: list[Part]
+    digests: NDArray[np.uint64]
+    split: NDArray[np.uint8]
+    read: ReadCounts
+    emptied: int
+
+
+def bundled(blocks: Iterable[PlacedBlock], counts: ReadCounts) -> Iterator[Bundle]:
+    """The same blocks, many together.
+
+    Args:
+        blocks: as they are read.
+        counts: of their reader, whose `bytes_read` is noted.
+    """
+    waiting: list[TextBlock] = []
+    size, behind = 0, Place()
+    for block, behind in blocks:
+        waiting.append(block)
+        size += len(block.text)
+        if size >= _BUNDLE:
+            yield Bundle(waiting, behind, counts.bytes_read)
+            waiting, size = [], 0
+    if waiting:
+        yield Bundle(waiting, behind, counts.bytes_read)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what one bundle lets go of for the next, in this process.
+
+    glibc hands freed memory back to the system where that is more than twice the largest block
+    freed so far (mallopt(3): its thresholds are dynamic). Here that would be after every bundle,
+    and to ask for it again a tenth of all the time. No page of this block is ever touched.
+    """
+    bytes(4 * _BUNDLE)
+
+
+class BlockEncoder(Protocol):
+    """Parses, encodes, digests and shares out; plain and picklable."""
+
+    def load(self) -> None:
+        """Read what it needs, once; else that is done when it is needed."""
+        ...
+
+    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+        """Whole records to tokens."""
+        ...
+
+
+class Encoder:
+    """The `BlockEncoder` of proteins."""
+
+    def __init__(self, alphabet: Alphabet, policy: ResiduePolicy, rule: SplitRule) -> None:
+        self.alphabet = alphabet
+        self.policy = policy
+        self.rule = rule
+        self._codes = _codes_of_characters(alphabet)
+        self._kinds = _kinds_of_characters(alphabet)
+        lower = np.flatnonzero(self._kinds & _LOWER)
+        self._lowest_lower = int(lower[0]) if len(lower) else 255
+
+    def load(self) -> None:
+        """Read the table of clusters."""
+        self.rule.load()
+
+    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+        """Whole records to tokens.
+
+        Raises: UserError for text that is not proteins, for a character outside the alphabet under
+            the policy `error`, and as `SplitRule.assign`.
+        """
+        counts = ReadCounts()
+        parsed = [parse_columns(block, counts) for block in blocks]
+        records = _join(parsed)
+        tokens, at, kinds = self._look_up(records.residues)
+        ends = np.cumsum(records.lengths)
+        record = np.searchsorted(ends, at, side="right")
+        outside = (kinds & _OUTSIDE) > 0
+        if self.policy == "error" and outside.any():
+            self._refuse(blocks, parsed, int(record[outside][0]))
+        if outside.any():
+            tokens = self.alphabet.encode(records.residues, self.policy)
+        lengths, accessions, families = records.lengths, records.accessions, records.families
+        if self.policy == "skip" and outside.any():
+            lengths = lengths - np.bincount(record[outside], minlength=len(lengths))
+        digests = digest_each(tokens, lengths)
+        names = digest_names(accessions)
+        split = self.rule.assign(names, digests[:, 0], families)
+        kept = lengths > 0
+        parts = [
+            self._part(accessions, lengths, tokens, kept & (split == number))
+            for number in range(len(SPLITS))
+        ]
+        for number, part in enumerate(parts):
+            self._count(part.met, kinds[split[record] == number])
+        all_digests = np.column_stack([digests, names])
+        emptied = int(np.count_nonzero(~kept))
+        return Encoded(parts, all_digests[kept], split[kept], counts, emptied)
+
+    def _look_up(
+        self, residues: bytes
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
+        """Codes, 255 if outside the alphabet; where what is told of stands, and what is told."""
+        letters = np.frombuffer(residues, dtype=np.uint8)
+        codes = np.frombuffer(residues.translate(self._codes), dtype=np.uint8)
+        told = codes >= self.alphabet.standard_codes.stop
+        told |= letters >= self._lowest_lower
+        at = np.flatnonzero(told)
+        kinds = self._kinds[letters[at]]
+        return codes, at[kinds > 0], kinds[kinds > 0]
+
+    def _refuse(self, blocks: Sequence[TextBlock], parsed: list[Columns], record: int) -> None:
+        """Let the alphabet name the first character of a record that is outside it."""
+        last = np.cumsum([len(each.lengths) for each in parsed])
+        number = int(np.searchsorted(last, record, side="right"))
+        here = parsed[number]
+        record -= int(last[number]) - len(here.lengths)
+        begin = int(here.lengths[:record].sum())
+        sequence = here.residues[begin : begin + int(here.lengths[record])]
+        where = f"{blocks[number].where}: record {here.accessions[record]}"
+        self.alphabet.encode(sequence, where=where)
+
+    def _part(
+        self,
+        accessions: list[str],
+        lengths: NDArray[np.int64],
+        tokens: NDArray[np.uint8],
+        here: NDArray[np.bool_],
+    ) -> Part:
+        rows = np.flatnonzero(here)
+        names = [accessions[i] for i in rows.tolist()]
+        part = _copy_runs(tokens, lengths, here)
+        by_token = count_tokens(part, len(self.alphabet))
+        written = "\n".join([*names, ""]).encode()
+        return Part(written, lengths[here], part, by_token, ResidueCounts(residues=part.size))
+
+    def _count(self, met: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
+        met.lower_case += int(np.count_nonzero(kinds & _LOWER))
+        met.rare += int(np.count_nonzero(kinds & _RARE))
+        outside = int(np.count_nonzero(kinds & _OUTSIDE))
+        met.unknown += outside if self.policy == "unknown" else 0
+        met.skipped += outside if self.policy == "skip" else 0
+
+
+def _copy_runs(
+    tokens: NDArray[np.uint8], lengths: NDArray[np.int64], here: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """The tokens of the sequences that are `here`, neighbours in one go."""
+    edges = np.flatnonzero(np.diff(here, prepend=False, append=False))
+    bounds = np.concatenate([[0], np.cumsum(lengths)])[edges].tolist()
+    runs = zip(bounds[::2], bounds[1::2], strict=True)
+    return np.concatenate([tokens[:0], *(tokens[begin:end] for begin, end in runs)])
+
+
+def digest_each(tokens: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(N, 2) digests of N sequences that stand in `tokens` one after another."""
+    content, ends = tokens.tobytes(), np.cumsum(lengths).tolist()
+    digests = [
+        blake2b(content[begin:end], digest_size=16).digest() for begin, end in pairwise([0, *ends])
+    ]
+    return np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
+
+
+def count_tokens(tokens: NDArray[np.uint8], vocabulary_size: int) -> NDArray[np.int64]:
+    """(V,) occurrences of each token, by pairs: half as many to count."""
+    if tokens.size < 2**16:
+        return np.bincount(tokens, minlength=vocabulary_size)
+    bits = (vocabulary_size - 1).bit_length()
+    low = 2**bits - 1
+    table = np.zeros(4**bits, dtype=np.int64)
+    pairs = tokens[: tokens.size // 2 * 2].view("<u2")
+    for begin in range(0, len(pairs), _PAIRS):
+        here = pairs[begin : begin + _PAIRS]
+        packed = (here >> (8 - bits)) & (low << bits) | here & low
+        table += np.bincount(packed, minlength=len(table))
+    square = table.reshape(2**bits, 2**bits)
+    counts: NDArray[np.int64] = (square.sum(0) + square.sum(1))[:vocabulary_size]
+    counts[tokens[2 * len(pairs) :]] += 1
+    return counts
+
+
+def _join(blocks: list[Columns]) -> Columns:
+    stated = [block.families for block in blocks]
+    families: list[tuple[str, ...]] | None = []
+    for each in stated:
+        families = None if each is None or families is None else [*families, *each]
+    return Columns(
+        accessions=[name for block in blocks for name in block.accessions],
+        residues=b"".join([block.residues for block in blocks]),
+        lengths=np.concatenate([block.lengths for block in blocks]),
+        families=families,
+    )
+
+
+def _codes_of_characters(alphabet: Alphabet) -> bytes:
+    """For each byte its code, 255 if it has none."""
+    each = (alphabet.encode(bytes([code]), "skip").tolist() for code in range(256))
+    return bytes(found[0] if found else 255 for found in each)
+
+
+def _kinds_of_characters(alphabet: Alphabet) -> NDArray[np.uint8]:
+    """For each byte, what is told of it."""
+    kinds = np.full(256, _OUTSIDE, dtype=np.uint8)
+    for letter in alphabet.letters:
+        kinds[ord(letter)] = _RARE if letter in alphabet.rare else 0
+        lower = letter.lower()
+        if alphabet.ignore_case and lower not in alphabet.letters:
+            kinds[ord(lower)] = kinds[ord(letter)] | _LOWER
+    return kinds

@@ -1,0 +1,1 @@
+"""Text, wherever it lies and however it is packed, to blocks of records."""

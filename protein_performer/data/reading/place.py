@@ -1,0 +1,85 @@
+"""Where reading stands: between two records of the sources, to be found again later."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from protein_performer.data.reading.blocks import RECORD_ENDS, TextBlock, cut_blocks
+from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.reading.sources import inflated
+
+
+class Place(NamedTuple):
+    """A place between two records.
+
+    Attributes:
+        source: index of the source that is being read.
+        text: bytes of its text in front of the place, from the first record on.
+        stored: bytes of the sources before it, as they are stored.
+    """
+
+    source: int = 0
+    text: int = 0
+    stored: int = 0
+
+
+class PlacedBlock(NamedTuple):
+    """A block of text, and the place behind it."""
+
+    block: TextBlock
+    behind: Place
+
+
+def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterator[PlacedBlock]:
+    """Blocks of the sources' text from a place on.
+
+    Sources before the place are not opened. Of its own source the text in front of it is inflated
+    and thrown away, since gzip cannot be entered midway: that is some five times as fast as
+    preparing it.
+
+    Args:
+        names: the sources, see `sources.expand`.
+        start: `Place()` for the beginning.
+        counts: where opened files and bytes read are counted, as if all had been read.
+    """
+    counts.files += start.source
+    counts.bytes_read += start.stored
+    place = start
+    for source in range(start.source, len(names)):
+        skipped = place.text
+        place = Place(source, 0, counts.bytes_read)
+        for block in cut_blocks(inflated(names[source], counts), names[source]):
+            place = place._replace(text=place.text + len(block.text))
+            if place.text > skipped:
+                cut = skipped - place.text + len(block.text)
+                yield PlacedBlock(behind_cut(block, cut) if cut > 0 else block, place)
+        place = Place(source + 1)
+
+
+def first_records(blocks: Iterable[PlacedBlock], count: int) -> Iterator[PlacedBlock]:
+    """The text of the first `count` records, those included that will be left out as empty."""
+    if count < 1:
+        return
+    for block, behind in blocks:
+        begins = _record_begins(block)
+        if len(begins) > count:
+            cut = begins[count]
+            place = behind._replace(text=behind.text - len(block.text) + cut)
+            yield PlacedBlock(block._replace(text=block.text[:cut]), place)
+            return
+        yield PlacedBlock(block, behind)
+        count -= len(begins)
+        if count == 0:  # before another block is read
+            return
+
+
+def _record_begins(block: TextBlock) -> list[int]:
+    mark, kept = RECORD_ENDS[block.format]
+    found = (each.start() + kept for each in re.finditer(re.escape(mark), block.text))
+    return [0, *(begin for begin in found if begin < len(block.text))]
+
+
+def behind_cut(block: TextBlock, cut: int) -> TextBlock:
+    """The block without its first bytes, which are whole records."""
+    lines = block.text.count(b"\n", 0, cut)
+    return block._replace(text=block.text[cut:], first_line=block.first_line + lines)

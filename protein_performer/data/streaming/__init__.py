@@ -1,0 +1,1 @@
+"""Batches of sources as they are read, a buffer of proteins at a time."""
