@@ -15,9 +15,9 @@ from torch import Tensor
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.batches.batching import Batching, Seat
 from protein_performer.data.batches.contexts import Context, RowRule
+from protein_performer.data.batches.loader import ResumableLoader
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.data.batches.proteins import Crop
-from protein_performer.data.batches.sampler import ResumableLoader
 from protein_performer.data.modes import (
     FromShards,
     FromStream,
@@ -145,13 +145,12 @@ class ProteinDataModule(pl.LightningDataModule):
 
     @cached_property
     def _training(self) -> TrainingData:
+        # No reference to self: in a cycle, a loader's workers take seconds to end.
         batching, workers = self._of_training, self.num_workers
         if self.head is None:
-            return FromShards(self.split, batching, num_workers=workers)
+            return FromShards(self.origin.split, batching, num_workers=workers)
         assert isinstance(self.origin, Sources)  # see `make_origin`
-        return FromStream(
-            self.origin, self.split, batching, buffer=self.buffer, num_workers=workers
-        )
+        return FromStream(self.origin, batching, buffer=self.buffer, num_workers=workers)
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -238,6 +237,7 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader | StreamLoader:
         """Batches of training, from where the checkpoint stopped."""
+        self.prepare_data()
         return self._training.loader(self._seat())
 
     def val_dataloader(self) -> ResumableLoader:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from protein_performer.data.batches.batching import Batching, Seat
 from protein_performer.data.batches.contexts import RowRule
-from protein_performer.data.batches.sampler import ResumableLoader
+from protein_performer.data.batches.loader import ResumableLoader
 from protein_performer.data.origins import Sources
 from protein_performer.data.preparing.encoding import Encoder, digest_each
 from protein_performer.data.preparing.prepare import Preparation
@@ -110,7 +110,6 @@ class FromStream:
 
     Args:
         origin: the sources, of which the head is prepared.
-        split: opens one of the head by its name.
         batching: of training.
         buffer: proteins that are shuffled together; see `buffers.BufferReader`.
         num_workers: processes that make batches; 0 makes them here.
@@ -119,7 +118,6 @@ class FromStream:
     def __init__(
         self,
         origin: Sources,
-        split: Callable[[str], StoredSplit],
         batching: Batching,
         *,
         buffer: int,
@@ -128,7 +126,6 @@ class FromStream:
         how = origin.preparation
         assert isinstance(how, Preparation)  # see `books.recipe_for`
         self._origin = origin
-        self._split = split
         self._batching = batching
         self._encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
         self._buffer = buffer
@@ -193,7 +190,7 @@ class FromStream:
 
     def _held_out(self) -> NDArray[np.uint64]:
         """Digests of the sequences that evaluation asks for."""
-        splits = [self._split(name) for name in SPLITS if name != SPLITS[TRAIN]]
+        splits = [self._origin.split(name) for name in SPLITS if name != SPLITS[TRAIN]]
         proteins = [residues for split in splits for residues in split]
         if not proteins:
             return np.zeros(0, np.uint64)

@@ -96,7 +96,7 @@ def test_homologs_are_laid_out_as_in_the_plain_way(folder, epoch):
     data = sample_module(folder, **HOMOLOGS)
     data.prepare_data()
     loader = data.train_dataloader()
-    layout = loader.dataset.rows
+    layout = loader.dataset.batches.rows
     assert isinstance(layout, HomologRows)
     loader.sampler.set_epoch(0)
     loader.sampler.set_epoch(epoch)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.batches.collate import Batches
 from protein_performer.data.batches.contexts import RowRule
+from protein_performer.data.batches.failure import CaughtFailures
+from protein_performer.data.batches.loader import ResumableLoader
 from protein_performer.data.batches.order import BatchOrder, make_buckets
 from protein_performer.data.batches.rows import Ints, RowIndex, RowLayout
-from protein_performer.data.batches.sampler import BatchSampler, ResumableLoader
+from protein_performer.data.batches.sampler import BatchSampler
 from protein_performer.data.objectives import Objective
 from protein_performer.data.storage.shards import StoredSplit
 
@@ -87,7 +89,7 @@ class Batching:
             count_processed=seat.count_processed or (lambda: 0),
         )
         return ResumableLoader(
-            self.batches(rows),
+            CaughtFailures(self.batches(rows)),
             batch_size=None,  # the sampler's items are whole batches
             sampler=sampler,
             num_workers=num_workers,

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from protein_performer.batch import Batch
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.errors import UserError
 
@@ -107,24 +106,3 @@ def check_ranks(order: BatchOrder, num_ranks: int) -> None:
             f"the smallest batch holds {order.smallest} row(s), which {num_ranks} ranks"
             " cannot share. Raise batch_tokens, lower max_length, or use fewer ranks."
         )
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A loader that Lightning takes for resumable, as it is: its sampler starts anywhere.
-
-    The position is the DataModule's to keep, so there is no state here; without `state_dict`
-    Lightning warns that a run resumed midway may be unreliable.
-    """
-
-    sampler: BatchSampler
-
-    def position(self) -> tuple[int, int]:
-        """See `BatchSampler.position`."""
-        return self.sampler.position()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing; see `ProteinDataModule.state_dict`."""
-        return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing; see `ProteinDataModule.load_state_dict`."""

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from protein_performer.batch import Batch
 from protein_performer.data.batches.batching import Batching, Seat
 from protein_performer.data.batches.collate import Batches
+from protein_performer.data.batches.failure import Failed
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.data.batches.rows import RowIndex
 from protein_performer.data.batches.sampler import BatchKey, check_ranks
@@ -69,12 +70,6 @@ class Streamed(NamedTuple):
     batch: Batch
     behind: Position
     read: Tally
-
-
-class Failed(NamedTuple):
-    """A `UserError`'s message on its way out of a worker, which would wrap it in a traceback."""
-
-    message: str
 
 
 class StreamedBatches(IterableDataset[Streamed | Failed]):

@@ -1,12 +1,14 @@
-"""Faults of a stream, most of them behind its head: one message, as a user of train.py sees it."""
+"""Faults of the data, met in training: one message, as a user of train.py sees it."""
 
 import gzip
+import os
 import re
 import sys
 
 import pytest
 from runs import ROOT, SMALL, write_proteins
 
+from protein_performer.cli import main as run_verb
 from protein_performer.data.reading import sources
 from train import main
 
@@ -31,6 +33,21 @@ def fastq(text):
     return b"@read0\nACGT\n+\nIIII\n" * 400
 
 
+def last_words(options, tmp_path, monkeypatch, capfd):
+    """Train, and see what the run ends with."""
+    # As for a script: else Hydra looks for a package of configs.
+    monkeypatch.setattr(main.__wrapped__, "__module__", "__main__")
+    monkeypatch.chdir(ROOT)
+    last = ["trainer.max_steps=99", f"hydra.run.dir={tmp_path}/run"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *SMALL, *options, *last])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told, printed = str(end.value.code), capfd.readouterr()
+    assert "\n" not in told
+    assert "Traceback" not in printed.out + printed.err
+    return told
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("fault", "name", "message"),
@@ -46,19 +63,20 @@ def test_a_fault_is_one_message(tmp_path, monkeypatch, capfd, fault, name, messa
     path.parent.mkdir()
     path.write_bytes(fault(write_proteins(tmp_path).read_text()))
     monkeypatch.setattr(sources, "CHUNK", 4_000)  # as if the file were large
-    # As for a script: else Hydra looks for a package of configs.
-    monkeypatch.setattr(main.__wrapped__, "__module__", "__main__")
-    monkeypatch.chdir(ROOT)
-    options = [*SMALL, *HEAD, f"data.sources=[{path}]", f"data.num_workers={workers}"]
-    monkeypatch.setattr(
-        sys, "argv", ["train.py", *options, "trainer.max_steps=99", f"hydra.run.dir={tmp_path}/run"]
-    )
-    with pytest.raises(SystemExit) as end:
-        main()
-    told, printed = str(end.value.code), capfd.readouterr()
+    options = [*HEAD, f"data.sources=[{path}]", f"data.num_workers={workers}"]
+    told = last_words(options, tmp_path, monkeypatch, capfd)
     assert told.startswith(f"error: {path}")
     assert re.search(message, told)
-    assert "\n" not in told
     begun = "training reads the sources" in (tmp_path / "run" / "train.log").read_text()
     assert begun == (fault is not fastq)
-    assert "Traceback" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_shard_is_one_message(tmp_path, monkeypatch, capfd, workers):
+    folder = tmp_path / "prepared"
+    assert run_verb(["prepare", str(write_proteins(tmp_path)), str(folder)]) == 0
+    damaged = folder / "train" / "00000.tokens"
+    os.truncate(damaged, 1000)
+    options = [f"data.prepared={folder}", f"data.num_workers={workers}"]
+    told = last_words(options, tmp_path, monkeypatch, capfd)
+    assert re.search(rf"error: {damaged}: damaged .* got 1,000.*prepare again", told)
