@@ -115,6 +115,8 @@ class BlockFeatures:
         self.exponential = features.activation is None
         # Keys of a weighted map have a factor of their own, besides features of order one.
         self.weighted = self.exponential or isinstance(norm, Tensor) or norm != 0
+        self._in_place = not self.weighted and bool(self.activation and self.activation.in_place)
+        self.lacking = features.epsilon if self._in_place else 0.0
         self._slope = self.weight * math.log(2) if self.exponential else self.weight
         self._scratch = scratch
 
@@ -139,6 +141,14 @@ class BlockFeatures:
         assert self.activation is not None
         phi: Tensor = self.activation.value(u, out=self._scratch(name, *u.shape))
         return phi if self.map.epsilon == 0 else phi.add_(self.map.epsilon)
+
+    def activate_in_place(self, u: Tensor, name: str) -> Tensor:
+        """f(u) + epsilon - `lacking`, in u itself if the gradient can do with that."""
+        if not self._in_place:
+            return self.activate(u, name)
+        assert self.activation is not None
+        phi: Tensor = self.activation.value(u, out=u)
+        return phi
 
     def backward(self, d_phi: Tensor, phi: Tensor, u: Tensor, key: Tensor | None = None) -> Tensor:
         """From the gradient of features, which is overwritten, to that of queries or keys.
@@ -171,6 +181,30 @@ class BlockFeatures:
             norm = self.norm if isinstance(self.norm, float) else self.norm[..., None]
             d_x.addcmul_(key, d_weight.mul_(2 * math.log(2) * norm))
         return d_x
+
+
+def grad_sums(
+    grad: Tensor, factor: Tensor, out: Tensor, renormalize: bool, positions: int, scratch: Scratch
+) -> Tensor:
+    """(G, positions, E), gradients of rows of sums and of their normalisers; zeros from T on.
+
+    Args:
+        grad, out: (G, T, D), out = factor times the sums.
+        factor: (G, T, 1), one over the normaliser if `renormalize`, otherwise a constant.
+    """
+    group, size, dim = out.shape
+    d_rows = scratch("d_rows", group, positions, dim + 1)
+    of_tokens = d_rows
+    if size < positions:
+        d_rows[:, size:] = 0
+        of_tokens = d_rows[:, :size]
+    d_sums = torch.mul(grad, factor, out=of_tokens[..., :dim])
+    if renormalize:
+        products = torch.mul(d_sums, out, out=scratch("total", group, size, dim))
+        torch.neg(products.sum(-1), out=of_tokens[..., dim])
+    else:
+        of_tokens[..., dim] = 0
+    return d_rows
 
 
 class Heads(NamedTuple):

@@ -23,11 +23,13 @@ class Activation:
         value: (u, out=None) -> f(u), in `out` where the function can.
         backward: (gradient of f(u), u) -> gradient of u; the former may be overwritten.
         positive: f(u) + epsilon > 0 for every u, so a normaliser cannot vanish.
+        in_place: f(u) may overwrite u, since `backward` finds the same from f(u).
     """
 
     value: Callable[..., Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
     positive: bool = True
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def _gelu_slope(u: Tensor) -> Tensor:
 RELU = Activation(
     lambda u, out=None: torch.clamp_min(u, 0, out=out),
     lambda g, u: torch.ops.aten.threshold_backward.grad_input(g, u, 0, grad_input=g),
+    in_place=True,
 )
 SIGMOID = Activation(torch.sigmoid, lambda g, u: g * u.sigmoid() * (-u).sigmoid())
 ABS = Activation(torch.abs, lambda g, u: g * u.sign())

@@ -5,6 +5,7 @@ T positions of a block.
 
 The sums over keys are (G, E, M): values first, then their normaliser. Exponential features are
 relative to the largest of each feature over the keys, `key_peak`, then of each query, `peak`.
+An epsilon that features in place lack is added to products with them: two passes less.
 """
 
 from collections.abc import Iterator
@@ -14,11 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.blocks import (
-    Heads,
-    head_groups,
-    hidden_positions,
-)
+from protein_performer.attention.blocks import Heads, grad_sums, head_groups, hidden_positions
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.normalizer import divisor
 
@@ -137,7 +134,7 @@ def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
             sums.mul_(torch.exp2(peak - grown))
             peak = grown
         features = _key_features(heads, features, values, weight, peak)
-        sums.baddbmm_(values.mT, features)
+        _add_to_sums(sums, values, features, heads)
     return sums, peak
 
 
@@ -149,7 +146,22 @@ def _key_features(
         return u.sub_(peak).exp2_()
     if weight is not None:
         values.mul_(torch.exp2(weight - peak))
-    return heads.phi.activate(u, "phi")
+    return heads.phi.activate_in_place(u, "phi")
+
+
+def _add_to_sums(sums: Tensor, values: Tensor, phi: Tensor, heads: Heads) -> None:
+    """Adds values^T (phi + lacking), of (G, T, E) and (G, T, M)."""
+    sums.baddbmm_(values.mT, phi)
+    if heads.phi.lacking:
+        sums.add_(values.sum(-2)[..., None], alpha=heads.phi.lacking)
+
+
+def _read_sums(sums: Tensor, phi: Tensor, name: str, heads: Heads) -> Tensor:
+    """(phi + lacking) sums^T, (G, T, M) by (G, S, M), in the buffer (G, T, S) of that name."""
+    rows = torch.bmm(phi, sums.mT, out=heads.scratch(name, *phi.shape[:2], sums.shape[1]))
+    if heads.phi.lacking:
+        rows.add_(sums.sum(-1)[:, None], alpha=heads.phi.lacking)
+    return rows
 
 
 def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out: Tensor) -> Kept:
@@ -158,7 +170,6 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
     factor = sums.new_empty(group, length, 1)
     peak = torch.empty_like(factor) if heads.phi.exponential else None
     for at in _blocks(heads):
-        size = at.stop - at.start
         u = heads.phi.project(_load_queries(heads, at), "u")
         log_scale = key_peak
         if peak is not None:
@@ -166,9 +177,9 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
             log_scale = peak[:, at] = u.amax(-1, keepdim=True)
             phi_q = u.sub_(log_scale).exp2_()
         else:
-            phi_q = heads.phi.activate(u, "phi")
-        total = torch.bmm(phi_q, sums[:, :dim].mT, out=heads.scratch("total", group, size, dim))
-        normalizer = torch.bmm(phi_q, sums[:, dim:].mT)
+            phi_q = heads.phi.activate_in_place(u, "phi")
+        total = _read_sums(sums[:, :dim], phi_q, "total", heads)
+        normalizer = _read_sums(sums[:, dim:], phi_q, "normalizer", heads)
         factors = (
             divisor(normalizer, heads.phi.map).reciprocal() if renormalize else log_scale.exp2()
         )
@@ -181,23 +192,16 @@ def _grad_queries(
     heads: Heads, kept: Kept, renormalize: bool, out: Tensor, grad: Tensor, dq: Tensor
 ) -> Tensor:
     """Writes the gradient of q; returns that of the sums, (G, E, M)."""
-    group, _, dim = out.shape
     d_sums = torch.zeros_like(kept.sums)
     for at in _blocks(heads):
-        size = at.stop - at.start
         u = heads.phi.project(_load_queries(heads, at), "u")
         if kept.peak is not None:
             phi_q = u.add_(kept.key_peak).sub_(kept.peak[:, at]).exp2_()
         else:
-            phi_q = heads.phi.activate(u, "phi")
-        d_total = heads.scratch("d_total", group, size, dim + 1)
-        d_out = heads.scratch("total", group, size, dim)
-        torch.mul(grad[:, at], kept.factor[:, at], out=d_out)
-        d_total[..., :dim] = d_out
-        d_total[..., dim] = 0
-        if renormalize:  # out = sums / normaliser
-            d_total[..., dim] -= d_out.mul_(out[:, at]).sum(-1)
-        d_sums.baddbmm_(d_total.mT, phi_q)
+            phi_q = heads.phi.activate_in_place(u, "phi")
+        rows = grad[:, at], kept.factor[:, at], out[:, at]
+        d_total = grad_sums(*rows, renormalize, at.stop - at.start, heads.scratch)
+        _add_to_sums(d_sums, d_total, phi_q, heads)
         d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
         dq[:, at] = heads.phi.backward(d_phi, phi_q, u)
     return d_sums
@@ -205,7 +209,7 @@ def _grad_queries(
 
 def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor) -> None:
     """Writes the gradients of k and v."""
-    group, _, dim = dv.shape
+    dim = dv.shape[-1]
     for at in _blocks(heads):
         key, values, weight = _load_keys(heads, at)
         u = heads.phi.project(key, "u")
@@ -213,9 +217,7 @@ def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor)
             u.add_(weight)
         phi_k = _key_features(heads, u, values, weight, kept.key_peak)
         d_phi = torch.bmm(values, d_sums, out=heads.scratch("d_phi", *phi_k.shape))
-        d_values = torch.bmm(
-            phi_k, d_sums[:, :dim].mT, out=heads.scratch("total", group, len(key[0]), dim)
-        )
+        d_values = _read_sums(d_sums[:, :dim], phi_k, "total", heads)
         if weight is not None and not heads.phi.exponential:
             d_values.mul_(torch.exp2(weight - kept.key_peak))
         dv[:, at] = d_values

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.blocks import Heads, head_groups, hidden_positions
+from protein_performer.attention.blocks import Heads, grad_sums, head_groups, hidden_positions
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.linear_causal_chunks import (
     Block,
@@ -172,7 +172,8 @@ def _backward(
     for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
-        d_sums = _d_sums(heads, out[:, at], factor[:, at], grad[:, at], renormalize)
+        rows = grad[:, at], factor[:, at], out[:, at]
+        d_sums = grad_sums(*rows, renormalize, block.key.shape[1], scratch).view_as(block.values)
         d_scores = scratch("d_scores", *of_block.scores.shape)
         torch.bmm(d_sums, block.values.mT, out=d_scores)
         mask_pairs(d_scores, scales, scratch)
@@ -233,18 +234,3 @@ def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:
     hidden = block.values[..., -1] == 0
     weight = weight.view(len(weight), -1, hidden.shape[-1])
     return scales_of(weight.masked_fill_(hidden.view_as(weight), -torch.inf), floor)
-
-
-def _d_sums(heads: Heads, out: Tensor, factor: Tensor, grad: Tensor, renormalize: bool) -> Tensor:
-    """(N, C, E), the gradients of sums and normalisers."""
-    group, size, dim = out.shape
-    chunk = _chunk(heads)
-    padded = heads.scratch("d_sums", group, -(-size // chunk) * chunk, dim + 1)
-    padded[:, size:] = 0
-    d_sums = padded[:, :size]
-    d_total = torch.mul(grad, factor, out=heads.scratch("total", group, size, dim))
-    d_sums[..., :dim] = d_total
-    d_sums[..., dim] = 0
-    if renormalize:  # out = sums / normaliser
-        d_sums[..., dim] -= d_total.mul_(out).sum(-1)
-    return padded.view(-1, chunk, dim + 1)

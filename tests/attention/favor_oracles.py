@@ -47,7 +47,13 @@ def features(favor, x, w):
         "hyperbolic": oracles.hyperbolic,
         "trigonometric": oracles.trigonometric,
     }[name]
-    return kernel(oracles.scaled(x), w)
+    x = oracles.scaled(x)
+    phi = kernel(x, w)
+    if favor.options.epsilon is None:
+        return phi
+    # Added to the sines and cosines, so it has their factor.
+    factor = (x.square().sum(-1, keepdim=True) / 2).exp() / math.sqrt(w.shape[-2])
+    return phi + favor.options.epsilon * factor
 
 
 def dense(favor):

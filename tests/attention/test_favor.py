@@ -56,6 +56,8 @@ def test_without_renormalisation(name, dtype, causal):
         {"feature_map": "softmax", "projection": "simplex"},
         {"feature_map": "relu", "projection": None, "num_features": None},
         {"feature_map": "relu", "epsilon": 0.5, "per_head": True},
+        {"feature_map": "relu", "epsilon": 0.5, "renormalize": False},
+        {"feature_map": "trigonometric", "epsilon": 1.5},
         {"feature_map": "elu+1", "projection": None, "num_features": None},
     ],
     ids=str,
