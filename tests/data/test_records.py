@@ -62,6 +62,7 @@ def test_reads_every_form_of_the_same_records(tmp_path: Path, content: bytes, na
         (GOOD.replace(b"MKT", b"M\0T"), "line 2: expected residues.*NUL"),
         (GOOD.replace(b"First", b"F\0rst"), "line 1: expected a header.*NUL"),
         (GOOD.replace(b"IAK\n", b"IAK"), "line 3: expected residues, got '>' inside"),
+        (GOOD + b"@read1\nACGT\n+\nII>I\n", "line 9: expected residues, got '>' .*FASTQ"),
         (GOOD.replace(b">two", b">"), "line 4: expected an accession"),
         (GOOD.replace(b">two", b">  "), "line 4: expected an accession"),
         (gzip.compress(GOOD)[:-9], "truncated"),

@@ -146,7 +146,7 @@ class LineChecker:
             raise UserError(
                 f"{self._place}: expected residues, got '>' inside the line ({_shown(line)}). A"
                 " line break before the header was probably lost, as when files that do not end in"
-                " one are joined."
+                " one are joined; or the file goes on as FASTQ, and these are qualities."
             )
         if len(line.split()) > 1:
             self.spaced[-1] = True
