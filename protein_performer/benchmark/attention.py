@@ -119,7 +119,7 @@ def _figures(
                 **key._asdict(),
                 **spread(seconds)._asdict(),
                 "seconds": list(seconds),
-                "peak_bytes": measured.peak_bytes.get(key),
+                "peak_bytes": list(measured.peak_bytes.get(key, ())),
             }
             for key, seconds in measured.seconds.items()
         ],

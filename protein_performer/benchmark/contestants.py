@@ -42,6 +42,7 @@ class Contestant:
         lengths: at all lengths; at those and the longest; at middle and long; at middle only.
         peer_of: for another library's, ours of the same arithmetic.
         few_rounds: it would take most of the time.
+        processes: in so many its memory is measured, if its peak differs from one to the next.
         requires: a module beyond the extra `[peers]`; where it cannot be imported, no run.
     """
 
@@ -51,6 +52,7 @@ class Contestant:
     lengths: Literal["all", "all and longest", "two", "middle"] = "all"
     peer_of: str | None = None
     few_rounds: bool = False
+    processes: int = 1
     requires: str | None = None
 
     def runs(self, direction: str, length: int, sizes: Sizes, with_peers: bool) -> bool:
@@ -156,6 +158,7 @@ CONTESTANTS: dict[str, Contestant] = {
         lengths="middle",
         peer_of="FAVOR+ softmax",
         few_rounds=True,
+        processes=5,
     ),
     "sliding window": Contestant(_window, directions=("bidirectional",)),
     "Reformer": Contestant(_reformer, inputs="qk v", lengths="two"),

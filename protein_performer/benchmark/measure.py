@@ -37,14 +37,19 @@ def measure(
     peak_bytes = {}
     for key in attention:
         progress(f"memory: {' '.join(map(str, key))}")
-        peak_bytes[key] = _peak(key, sizes, num_threads)
+        peak_bytes[key] = _peaks(key, sizes, num_threads)
     cells = [*_attention_cells(attention, sizes), *_step_cells(sizes)]
     return Measured(interleave(cells, rounds, progress=progress), peak_bytes)
 
 
-def _peak(key: Key, sizes: Sizes, num_threads: int) -> int:
+def _peaks(key: Key, sizes: Sizes, num_threads: int) -> list[int]:
+    """Of one process, or of several where they differ."""
+    args = _one_step, key, sizes, num_threads
+    processes = CONTESTANTS[key.name].processes
     try:
-        return peak_in_fresh_process(_one_step, key, sizes, num_threads, preload=_PRELOAD)
+        if processes == 1:
+            return [peak_in_fresh_process(*args, preload=_PRELOAD)]
+        return [peak_in_fresh_process(*args, preload=None) for _ in range(processes)]
     except BrokenProcessPool as error:
         raise UserError(
             f"{key.section} {key.name} at {key.length} positions: its process was killed, probably"

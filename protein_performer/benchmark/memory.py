@@ -19,20 +19,22 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 def peak_in_fresh_process(
-    prepare: Callable[..., Step], *args: object, preload: Sequence[str] = ()
+    prepare: Callable[..., Step], *args: object, preload: Sequence[str] | None = ()
 ) -> int:
     """Peak bytes of the step that `prepare(*args)` makes.
 
     Args:
         prepare: a module's function, warmed up on little, so that libraries are loaded.
         args: plain values.
-        preload: modules to import once for all calls.
+        preload: modules to import once for all calls, in a process that those of the calls are
+            copies of. None for a process with a heap of its own: where much is freed and fetched
+            again, peaks depend on how the heap came to lie.
 
     Raises: BrokenProcessPool if the process was killed, as for want of memory.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(list(preload))
+    copies = preload is not None and "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if copies else "spawn")
+    context.set_forkserver_preload(list(preload or ()))
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_peak, prepare, args).result()
 

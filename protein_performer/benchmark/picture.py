@@ -18,7 +18,7 @@ def draw(measured: Measured, path: Path) -> None:
     panels = figure.subplots(2, 2, sharex=True, sharey="row")
     for column, direction in enumerate(BOTH):
         times = {key: 1000 * spread(s).median for key, s in measured.seconds.items()}
-        memory = {key: peak / 1e6 for key, peak in measured.peak_bytes.items()}
+        memory = {key: spread(p).median / 1e6 for key, p in measured.peak_bytes.items()}
         _curves(panels[0, column], times, direction)
         _curves(panels[1, column], memory, direction)
         panels[0, column].set_title(direction)

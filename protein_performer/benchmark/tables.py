@@ -31,11 +31,11 @@ def section_table(measured: Measured, section: str) -> Table:
 def _cells(measured: Measured, key: Key) -> list[str]:
     seconds, exact = (measured.seconds.get(k, ()) for k in (key, key._replace(name="SDPA")))
     median, low, high, _ = spread([1000 * x for x in seconds])
-    peak = measured.peak_bytes.get(key)
+    peaks = measured.peak_bytes.get(key)
     return [
         _number(median),
         f"{_number(low)}-{_number(high)}",
-        "" if peak is None else _number(peak / 1e6),
+        _number(spread(peaks).median / 1e6) if peaks else "",
         f"{ratio(exact, seconds).median:.2f}" if exact else "",
     ]
 

@@ -18,10 +18,10 @@ VALUES, VALUES_DIRECTION = "values", "bidirectional"  # it has no direction and 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each round, and peak bytes, by cell."""
+    """Seconds of each round, and peak bytes of each process, by cell."""
 
     seconds: Mapping[Key, Sequence[float]]
-    peak_bytes: Mapping[Key, int]
+    peak_bytes: Mapping[Key, Sequence[int]]
 
 
 class Target(NamedTuple):
@@ -93,10 +93,9 @@ class _Rows:
         return self.measured.seconds.get(key, ())
 
     def memory_ratio(self, numerator: Key, denominator: Key) -> Spread | None:
-        peaks = self.measured.peak_bytes
-        if numerator not in peaks or denominator not in peaks:
-            return None
-        return spread([peaks[numerator] / max(peaks[denominator], 1)])
+        above, below = (self.measured.peak_bytes.get(k, ()) for k in (numerator, denominator))
+        ratios = [a / max(b, 1) for a in above for b in below]
+        return spread(ratios) if ratios else None
 
     def causal_against_performer_pytorch(self) -> Iterator[Target]:
         ours = Key("causal", "FAVOR+ softmax", self.sizes.middle)

@@ -27,3 +27,5 @@ def test_the_peak_is_what_the_step_held_at_most():
     for prepare in (allocate_and_free, big_preparation):
         peak = peak_in_fresh_process(prepare, 32)
         assert 63 * MEGABYTE < peak < 80 * MEGABYTE
+        peak = peak_in_fresh_process(prepare, 32, preload=None)
+        assert 63 * MEGABYTE < peak < 80 * MEGABYTE

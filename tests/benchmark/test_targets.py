@@ -40,7 +40,7 @@ def measured(seconds):
         for length in LENGTHS
     }
     times[Key(PEAK, PEAK, OFFICIAL.matrix)] = [0.2, 0.4, 0.2]
-    peaks = {key: (60 if "fallback" in key.name else 1) * 1000 * key.length for key in times}
+    peaks = {key: [(60 if "fallback" in key.name else 1) * 1000 * key.length] for key in times}
     return Measured(times, peaks)
 
 
@@ -79,6 +79,18 @@ def test_ratios_bounds_and_verdicts(words, value, met):
     assert target.measured.median == pytest.approx(value, rel=1e-9)
     assert target.measured.low == pytest.approx(target.measured.high)  # within rounds
     assert target.met is met
+
+
+def test_memory_that_differs_between_processes_counts_by_its_median():
+    key = Key("causal", "performer-pytorch fallback", OFFICIAL.middle)
+    taken = measured({**SECONDS, **PEERS})
+    peaks = {**taken.peak_bytes, key: [1000 * key.length * times for times in (90, 20, 55)]}
+    (found,) = (
+        target.measured
+        for target in targets(Measured(taken.seconds, peaks), OFFICIAL)
+        if "as pip" in target.what and "memory" in target.what
+    )
+    assert found == Spread(55, 20, 90, 3)
 
 
 def test_the_share_of_the_peak_is_operations_over_time():
