@@ -1,7 +1,7 @@
 """Bidirectional linear attention, scheduled for a CPU: heads outermost, recomputing gradients.
 
-Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, G heads of a group,
-T positions of a block.
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, T positions of a block,
+R rows of the batch in a group, K heads of each, G = R K.
 
 The sums over keys are (G, E, M): values first, then their normaliser. Exponential features are
 relative to the largest of each feature over the keys, `key_peak`, then of each query, `peak`.
@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.blocks import Heads, grad_sums, head_groups, hidden_positions
+from protein_performer.attention.blocks import (
+    Heads,
+    by_row,
+    grad_sums,
+    head_groups,
+    hidden_positions,
+)
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.normalizer import divisor
 
@@ -93,7 +99,7 @@ def _group_size(q: Tensor, features: FeatureMap) -> int:
 
 
 def _blocks(heads: Heads) -> Iterator[slice]:
-    length = heads.q.shape[1]
+    length = heads.q.shape[2]
     for first in range(0, length, BLOCK):
         yield slice(first, min(first + BLOCK, length))
 
@@ -102,29 +108,29 @@ def _load_keys(heads: Heads, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keys (G, T, D), packed values (G, T, E), and log2 of each key's factor (G, T, 1)."""
     size = at.stop - at.start
     hidden = hidden_positions(heads.mask, at)
-    key = heads.scratch.load("x", heads.k[:, at], size, hidden)
-    values = heads.scratch.load_values(heads.v[:, at], size, hidden)
+    key = heads.scratch.load("x", heads.k[:, :, at], size, hidden)
+    values = heads.scratch.load_values(heads.v[:, :, at], size, hidden)
     if not heads.phi.weighted:
         return key, values, None
     weight = heads.phi.log_norm(key)
     if hidden is not None:
-        weight.index_fill_(1, hidden, -torch.inf)
+        by_row(weight, heads.k)[hidden] = -torch.inf
     return key, values, weight[..., None]
 
 
 def _load_queries(heads: Heads, at: slice) -> Tensor:
     """Queries (G, T, D)."""
     hidden = hidden_positions(heads.mask, at)
-    return heads.scratch.load("x", heads.q[:, at], at.stop - at.start, hidden)
+    return heads.scratch.load("x", heads.q[:, :, at], at.stop - at.start, hidden)
 
 
 def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
     """The sums over keys, and the peaks that they are relative to."""
     phi = heads.phi
-    group, dim, num_features = len(heads.v), heads.v.shape[-1], phi.weight.shape[-2]
-    sums = heads.v.new_zeros(group, dim + 1, num_features)
+    dim, num_features = heads.v.shape[-1], phi.weight.shape[-2]
+    sums = heads.v.new_zeros(heads.size, dim + 1, num_features)
     lowest = torch.finfo(sums.dtype).min / 4 if phi.weighted else 0.0
-    peak = sums.new_full((group, 1, num_features if phi.exponential else 1), lowest)
+    peak = sums.new_full((heads.size, 1, num_features if phi.exponential else 1), lowest)
     for at in _blocks(heads):
         key, values, weight = _load_keys(heads, at)
         features = phi.project(key, "u")
@@ -165,9 +171,9 @@ def _read_sums(sums: Tensor, phi: Tensor, name: str, heads: Heads) -> Tensor:
 
 
 def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out: Tensor) -> Kept:
-    """Writes the outputs (G, L, D) of all queries."""
-    group, length, dim = out.shape
-    factor = sums.new_empty(group, length, 1)
+    """Writes the outputs (R, K, L, D) of all queries."""
+    length, dim = out.shape[2:]
+    factor = sums.new_empty(heads.size, length, 1)
     peak = torch.empty_like(factor) if heads.phi.exponential else None
     for at in _blocks(heads):
         u = heads.phi.project(_load_queries(heads, at), "u")
@@ -184,7 +190,7 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
             divisor(normalizer, heads.phi.map).reciprocal() if renormalize else log_scale.exp2()
         )
         factor[:, at] = factors
-        torch.mul(total, factors, out=out[:, at])
+        torch.mul(by_row(total, out), by_row(factors, out), out=out[:, :, at])
     return Kept(sums, key_peak, factor, peak)
 
 
@@ -199,11 +205,11 @@ def _grad_queries(
             phi_q = u.add_(kept.key_peak).sub_(kept.peak[:, at]).exp2_()
         else:
             phi_q = heads.phi.activate_in_place(u, "phi")
-        rows = grad[:, at], kept.factor[:, at], out[:, at]
+        rows = grad[:, :, at], by_row(kept.factor, out)[:, :, at], out[:, :, at]
         d_total = grad_sums(*rows, renormalize, at.stop - at.start, heads.scratch)
         _add_to_sums(d_sums, d_total, phi_q, heads)
         d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
-        dq[:, at] = heads.phi.backward(d_phi, phi_q, u)
+        dq[:, :, at] = by_row(heads.phi.backward(d_phi, phi_q, u), dq)
     return d_sums
 
 
@@ -220,8 +226,8 @@ def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor)
         d_values = _read_sums(d_sums[:, :dim], phi_k, "total", heads)
         if weight is not None and not heads.phi.exponential:
             d_values.mul_(torch.exp2(weight - kept.key_peak))
-        dv[:, at] = d_values
+        dv[:, :, at] = by_row(d_values, dv)
         hidden = hidden_positions(heads.mask, at)
         if hidden is not None:
-            dv[:, at].index_fill_(1, hidden, 0)
-        dk[:, at] = heads.phi.backward(d_phi, phi_k, u, key)
+            dv[:, :, at][hidden] = 0
+        dk[:, :, at] = by_row(heads.phi.backward(d_phi, phi_k, u, key), dk)

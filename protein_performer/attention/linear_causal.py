@@ -1,7 +1,8 @@
 """Causal linear attention, scheduled for a CPU: block after block, recomputing gradients.
 
-Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, G heads of a group,
-T = S C positions of a block, S chunks of a block, C positions of a chunk.
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, R rows of the batch in a
+group, K heads of each, G = R K, T = S C positions of a block, S chunks of a block, C positions of a
+chunk.
 
 Exponential features are relative to the largest of each query, which cancels, and to the largest
 of each key, which becomes the weight of that key in `linear_causal_chunks`.
@@ -13,7 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.blocks import Heads, grad_sums, head_groups, hidden_positions
+from protein_performer.attention.blocks import (
+    Heads,
+    by_row,
+    grad_sums,
+    head_groups,
+    hidden_positions,
+)
 from protein_performer.attention.features import FeatureMap
 from protein_performer.attention.linear_causal_chunks import (
     Block,
@@ -105,13 +112,13 @@ def chunk_length(length: int, head_dim: int) -> int:
 
 
 def _chunk(heads: Heads) -> int:
-    return chunk_length(*heads.q.shape[1:])
+    return chunk_length(*heads.q.shape[2:])
 
 
 def _blocks(heads: Heads) -> list[slice]:
     """A whole number of chunks each, but for the last."""
-    group, length, _ = heads.q.shape
-    per_chunk = group * _chunk(heads) * heads.phi.weight.shape[-2]
+    length = heads.q.shape[2]
+    per_chunk = heads.size * _chunk(heads) * heads.phi.weight.shape[-2]
     size = _chunk(heads) * max(1, FEATURES // per_chunk)
     return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
@@ -119,11 +126,11 @@ def _blocks(heads: Heads) -> list[slice]:
 def _forward(
     heads: Heads, out: Tensor, factor: Tensor, renormalize: bool, keep: bool
 ) -> list[Kept]:
-    """Writes the outputs (G, L, D) and the factors (G, L, 1) of their sums."""
+    """Writes the outputs (R, K, L, D) and the factors (R, K, L, 1) of their sums."""
     kept, scratch = [], heads.scratch
-    group, _, dim = out.shape
-    state = out.new_zeros(group, dim + 1, heads.phi.weight.shape[-2])
-    floor = out.new_full((group, 1, 1), torch.finfo(out.dtype).min / 4)
+    dim = out.shape[-1]
+    state = out.new_zeros(heads.size, dim + 1, heads.phi.weight.shape[-2])
+    floor = out.new_full((heads.size, 1, 1), torch.finfo(out.dtype).min / 4)
     for at in _blocks(heads):
         block = _load(heads, at)
         scales = _scales(heads, block, floor)
@@ -146,9 +153,10 @@ def _forward(
             factors = divisor(normalizer, heads.phi.map).reciprocal()
         else:
             factors = torch.exp2(log_scale(block, scales, normalizer))
-        rows = factors.view(group, -1, 1)[:, : at.stop - at.start]
-        factor[:, at] = rows
-        torch.mul(sums.view(group, -1, dim)[:, : rows.shape[1]], rows, out=out[:, at])
+        size, per_row = at.stop - at.start, out.shape[:2]
+        rows = factors.view(*per_row, -1, 1)[:, :, :size]
+        factor[:, :, at] = rows
+        torch.mul(sums.view(*per_row, -1, dim)[:, :, :size], rows, out=out[:, :, at])
         if keep:
             kept.append(Kept(states, scores, block.peak_q, block.peak_k, scales))
     return kept
@@ -165,14 +173,13 @@ def _backward(
     renormalize: bool,
     kept: list[Kept],
 ) -> None:
-    """Writes the gradients of q, k and v, (G, L, D)."""
+    """Writes the gradients of q, k and v, (R, K, L, D)."""
     scratch = heads.scratch
-    group, _, dim = out.shape
-    d_state = out.new_zeros(group, *kept[0].states.shape[1:])
+    d_state = out.new_zeros(heads.size, *kept[0].states.shape[1:])
     for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
-        rows = grad[:, at], factor[:, at], out[:, at]
+        rows = grad[:, :, at], factor[:, :, at], out[:, :, at]
         d_sums = grad_sums(*rows, renormalize, block.key.shape[1], scratch).view_as(block.values)
         d_scores = scratch("d_scores", *of_block.scores.shape)
         torch.bmm(d_sums, block.values.mT, out=d_scores)
@@ -183,19 +190,21 @@ def _backward(
         pass_states(d_state, d_added, scales, d_states, backwards=True)
 
         d_values = grad_values(block, of_block, d_sums, d_states, scratch)
-        dv[:, at] = d_values.view(group, -1, dim)[:, :size]
+        dv[:, :, at] = d_values.view(*out.shape[:2], -1, out.shape[-1])[:, :, :size]
         hidden = hidden_positions(heads.mask, at)
         if hidden is not None:
-            dv[:, at].index_fill_(1, hidden, 0)
+            dv[:, :, at][hidden] = 0
 
         values = scaled(block.values, scales and scales.until, "weighted", scratch)
         d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
         d_phi.baddbmm_(d_scores.mT, block.phi_q)
-        dk[:, at] = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)[:, :size]
+        dk_block = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)
+        dk[:, :, at] = by_row(dk_block, dk)[:, :, :size]
 
         torch.bmm(d_since, of_block.states, out=d_phi)
         d_phi.baddbmm_(d_scores, block.phi_k)
-        dq[:, at] = heads.phi.backward(d_phi, block.phi_q, block.u_q)[:, :size]
+        dq_block = heads.phi.backward(d_phi, block.phi_q, block.u_q)
+        dq[:, :, at] = by_row(dq_block, dq)[:, :, :size]
 
 
 def _load(heads: Heads, at: slice, kept: Kept | None = None) -> Block:
@@ -203,9 +212,9 @@ def _load(heads: Heads, at: slice, kept: Kept | None = None) -> Block:
     chunk = _chunk(heads)
     size = -(-(at.stop - at.start) // chunk) * chunk
     hidden = hidden_positions(heads.mask, at)
-    query = heads.scratch.load("query", heads.q[:, at], size, hidden)
-    key = heads.scratch.load("key", heads.k[:, at], size, hidden)
-    values = heads.scratch.load_values(heads.v[:, at], size, hidden)
+    query = heads.scratch.load("query", heads.q[:, :, at], size, hidden)
+    key = heads.scratch.load("key", heads.k[:, :, at], size, hidden)
+    values = heads.scratch.load_values(heads.v[:, :, at], size, hidden)
     u_q, phi_q, peak_q = _features(heads, query, "q", kept and kept.peak_q)
     u_k, phi_k, peak_k = _features(heads, key, "k", kept and kept.peak_k)
     values, phi_q, phi_k = (x.view(-1, chunk, x.shape[-1]) for x in (values, phi_q, phi_k))

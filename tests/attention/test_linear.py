@@ -46,8 +46,11 @@ def test_all_at_once_equals_the_dense_formula(name, dtype, chunk, causal, monkey
 
 @CAUSAL
 @pytest.mark.parametrize("name", ["softmax", "relu", "trigonometric"])
-@pytest.mark.parametrize("sizes", [(1, 4, 1), (4, 16, 1), (8, 64, 2), (16, 8, 8)], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(1, 4, 1), (4, 16, 1), (8, 64, 2), (16, 8, 8), (4, 40, 10)], ids=str
+)
 def test_blocks_of_any_size_equal_the_dense_formula(name, sizes, causal, monkeypatch):
+    """And groups of one head, of some heads of a row, and of all heads of two or three rows."""
     chunk, positions, heads = sizes
     monkeypatch.setattr(linear_causal, "CHUNKS", (chunk, chunk))
     monkeypatch.setattr(linear_causal, "FEATURES", 11 * positions)
