@@ -3,13 +3,11 @@
 Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, T positions of a block,
 R rows of the batch in a group, K heads of each, G = R K.
 
-A fresh allocation costs a CPU more than a pass over a buffer that is in its cache, so the large
-temporaries of the inner loops live in a `Scratch`, which the next call gets again. A small product
-costs as much to call as to compute, so heads and chunks are worked on together.
+The large temporaries of the inner loops live in a `Scratch`. A small product costs as much to call
+as to compute, so heads and chunks are worked on together, and rows where a row's heads are few.
 """
 
 import math
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,72 +15,10 @@ import torch
 from torch import Tensor
 
 from protein_performer.attention.features import FeatureMap
+from protein_performer.attention.scratch import Scratch
 
 Hidden = tuple[Tensor, slice, Tensor]
 Group = tuple[slice, slice]  # an index into (B, H, ...) tensors that gives (R, K, ...) views
-
-
-KEPT = 2**23  # elements that a thread's scratch may hold between calls
-
-
-class Scratch:
-    """Buffers by name, as large as the largest request so far; what they hold is left over."""
-
-    def __init__(self, like: Tensor) -> None:
-        self._like = like
-        self._flat: dict[str, Tensor] = {}
-        self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor of that shape, valid until the name is used again."""
-        view = self._views.get((name, shape))
-        if view is None:
-            size = math.prod(shape)
-            if name not in self._flat or self._flat[name].numel() < size:
-                self._flat[name] = self._like.new_empty(size)
-                self._views = {key: x for key, x in self._views.items() if key[0] != name}
-            view = self._views[name, shape] = self._flat[name][:size].view(shape)
-        return view
-
-    @classmethod
-    def borrow(cls, like: Tensor) -> "Scratch":
-        """The one that this thread's last call gave back, or a new one."""
-        new = cls(like.new_empty(0))
-        return _idle.scratches.pop(new._kind, new)
-
-    def give_back(self) -> None:
-        """Leave it to the thread's next call, unless it grew beyond what most calls need."""
-        size = sum(flat.numel() for flat in self._flat.values())
-        if type(self._like) is Tensor and size <= KEPT:  # not what a tracer made
-            _idle.scratches[self._kind] = self
-
-    @property
-    def _kind(self) -> tuple[torch.dtype, bool]:
-        """Tensors of inference mode cannot be written to outside it."""
-        return self._like.dtype, self._like.is_inference()
-
-    def load(self, name: str, x: Tensor, positions: int, hidden: Hidden | None = None) -> Tensor:
-        """(R, K, T, D) -> (G, positions, D), contiguous; zeros where hidden, and from T on."""
-        rows, heads, length, dim = x.shape
-        block = self(name, rows, heads, positions, dim)
-        block[:, :, :length] = x
-        return _zero(block, length, hidden)
-
-    def load_values(self, v: Tensor, positions: int, hidden: Hidden | None = None) -> Tensor:
-        """(R, K, T, D) -> (G, positions, E): values and a one; zeros as in `load`."""
-        rows, heads, length, dim = v.shape
-        block = self("values", rows, heads, positions, dim + 1)
-        block[:, :, :length, :dim] = v
-        block[..., dim] = 1
-        return _zero(block, length, hidden)
-
-
-class _Idle(threading.local):
-    def __init__(self) -> None:
-        self.scratches: dict[tuple[torch.dtype, bool], Scratch] = {}
-
-
-_idle = _Idle()
 
 
 def hidden_positions(mask: Tensor | None, at: slice) -> Hidden | None:
@@ -234,6 +170,21 @@ class Heads(NamedTuple):
     def size(self) -> int:
         """G."""
         return self.q.shape[0] * self.q.shape[1]
+
+    def load(self, name: str, x: Tensor, positions: int, hidden: Hidden | None) -> Tensor:
+        """(R, K, T, D) -> (G, positions, D), in a buffer; zeros where hidden, and from T on."""
+        rows, heads, length, dim = x.shape
+        block = self.scratch(name, rows, heads, positions, dim)
+        block[:, :, :length] = x
+        return _zero(block, length, hidden)
+
+    def load_values(self, v: Tensor, positions: int, hidden: Hidden | None) -> Tensor:
+        """(R, K, T, D) -> (G, positions, E): values and a one; zeros as in `load`."""
+        rows, heads, length, dim = v.shape
+        block = self.scratch("values", rows, heads, positions, dim + 1)
+        block[:, :, :length, :dim] = v
+        block[..., dim] = 1
+        return _zero(block, length, hidden)
 
 
 def head_groups(

@@ -108,8 +108,8 @@ def _load_keys(heads: Heads, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keys (G, T, D), packed values (G, T, E), and log2 of each key's factor (G, T, 1)."""
     size = at.stop - at.start
     hidden = hidden_positions(heads.mask, at)
-    key = heads.scratch.load("x", heads.k[:, :, at], size, hidden)
-    values = heads.scratch.load_values(heads.v[:, :, at], size, hidden)
+    key = heads.load("x", heads.k[:, :, at], size, hidden)
+    values = heads.load_values(heads.v[:, :, at], size, hidden)
     if not heads.phi.weighted:
         return key, values, None
     weight = heads.phi.log_norm(key)
@@ -121,7 +121,7 @@ def _load_keys(heads: Heads, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
 def _load_queries(heads: Heads, at: slice) -> Tensor:
     """Queries (G, T, D)."""
     hidden = hidden_positions(heads.mask, at)
-    return heads.scratch.load("x", heads.q[:, :, at], at.stop - at.start, hidden)
+    return heads.load("x", heads.q[:, :, at], at.stop - at.start, hidden)
 
 
 def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protein_performer.attention.blocks import Scratch
+from protein_performer.attention.scratch import Scratch
 
 
 class Block(NamedTuple):

@@ -6,10 +6,10 @@ from agreement import DTYPES, check
 from favor_oracles import POSITIVE, dense, layer
 
 from protein_performer.attention import (
-    blocks,
     linear_batched,
     linear_bidirectional,
     linear_causal,
+    scratch,
 )
 from protein_performer.attention.features import FEATURE_MAPS, favor_plus_plus
 from protein_performer.attention.padding import zero_padding
@@ -139,7 +139,7 @@ def test_states_of_evaluation_are_not_kept(monkeypatch):
     favor = layer(True, feature_map="softmax")
     largest = {}
     for length in (1024, 4096):
-        monkeypatch.setattr(blocks, "_idle", blocks._Idle())  # nothing left from other calls
+        monkeypatch.setattr(scratch, "_idle", scratch._Idle())  # nothing left from other calls
         sizes.clear()
         q = torch.randn(1, 2, length, 8)
         with torch.no_grad():
@@ -149,28 +149,28 @@ def test_states_of_evaluation_are_not_kept(monkeypatch):
 
 
 def test_scratch_hands_out_what_it_holds():
-    scratch = blocks.Scratch(torch.zeros(1))
-    first = scratch("a", 2, 3)
-    assert scratch("a", 2, 3) is first
-    assert scratch("a", 3, 2).data_ptr() == first.data_ptr()
-    assert scratch("b", 2, 3).data_ptr() != first.data_ptr()
-    assert scratch("a", 4, 4).shape == (4, 4)
-    assert scratch("a", 2, 3).data_ptr() != first.data_ptr()
+    buffers = scratch.Scratch(torch.zeros(1))
+    first = buffers("a", 2, 3)
+    assert buffers("a", 2, 3) is first
+    assert buffers("a", 3, 2).data_ptr() == first.data_ptr()
+    assert buffers("b", 2, 3).data_ptr() != first.data_ptr()
+    assert buffers("a", 4, 4).shape == (4, 4)
+    assert buffers("a", 2, 3).data_ptr() != first.data_ptr()
 
 
 def test_scratch_serves_the_next_call_of_its_kind():
     like = torch.zeros(1)
-    first = blocks.Scratch.borrow(like)
-    assert blocks.Scratch.borrow(like) is not first  # it is in use
+    first = scratch.Scratch.borrow(like)
+    assert scratch.Scratch.borrow(like) is not first  # it is in use
     first("a", 5)
     first.give_back()
-    assert blocks.Scratch.borrow(like.double()) is not first
+    assert scratch.Scratch.borrow(like.double()) is not first
     with torch.inference_mode():
-        assert blocks.Scratch.borrow(torch.zeros(1)) is not first
-    assert blocks.Scratch.borrow(like) is first
-    first("b", blocks.KEPT)
+        assert scratch.Scratch.borrow(torch.zeros(1)) is not first
+    assert scratch.Scratch.borrow(like) is first
+    first("b", scratch.KEPT)
     first.give_back()
-    assert blocks.Scratch.borrow(like) is not first  # too large to keep
+    assert scratch.Scratch.borrow(like) is not first  # too large to keep
 
 
 @CAUSAL
