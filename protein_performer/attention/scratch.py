@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 KEPT = 2**23  # elements that a thread's scratch may hold between calls
+VIEWS = 256  # shapes that it remembers; batches of many lengths have many thousands
 
 
 class Scratch:
@@ -29,6 +30,8 @@ class Scratch:
             if name not in self._flat or self._flat[name].numel() < size:
                 self._flat[name] = self._like.new_empty(size)
                 self._views = {key: x for key, x in self._views.items() if key[0] != name}
+            if len(self._views) >= VIEWS:
+                self._views.clear()
             view = self._views[name, shape] = self._flat[name][:size].view(shape)
         return view
 

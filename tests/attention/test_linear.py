@@ -158,6 +158,15 @@ def test_scratch_hands_out_what_it_holds():
     assert buffers("a", 2, 3).data_ptr() != first.data_ptr()
 
 
+def test_scratch_remembers_few_shapes():
+    """Each batch of a long training may have a shape of its own."""
+    buffers = scratch.Scratch(torch.zeros(1))
+    largest = buffers("a", 2000)
+    views = [buffers("a", size) for size in range(1, 2000)]
+    assert len(buffers._views) <= scratch.VIEWS
+    assert all(view.data_ptr() == largest.data_ptr() for view in views)
+
+
 def test_scratch_serves_the_next_call_of_its_kind():
     like = torch.zeros(1)
     first = scratch.Scratch.borrow(like)
