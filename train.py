@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from protein_performer.build import build_model
-from protein_performer.checkpoint import describe
 from protein_performer.errors import UserError
-from protein_performer.report import Metrics
+from protein_performer.inference.checkpoint import describe
+from protein_performer.model.build import build_model
+from protein_performer.reporting.tables import Metrics
 from protein_performer.training.console import quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import check_multirun, finish, resume_from

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from runs import ROOT
 
 import train  # noqa: F401  (registers the resolver that the trainer's config uses)
-from protein_performer.build import build_model
 from protein_performer.errors import UserError
+from protein_performer.model.build import build_model
 
 CONF = ROOT / "conf"
 # FAVOR++ needs a number for what it would otherwise measure on the whole sequence.

@@ -3,12 +3,12 @@
 import torch
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.build import build_model
-from protein_performer.checkpoint import DESCRIPTION_KEY, describe
+from protein_performer.inference.checkpoint import DESCRIPTION_KEY, describe
+from protein_performer.model.build import build_model
 
 SOFTMAX = {"_target_": "protein_performer.attention.softmax.Softmax"}
 RELU = {
-    "_target_": "protein_performer.attention.favor.Favor",
+    "_target_": "protein_performer.attention.favor.favor.Favor",
     "feature_map": "relu",
     "num_features": 16,
 }

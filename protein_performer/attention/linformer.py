@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from protein_performer.attention.favor.projections import stream
 from protein_performer.attention.padding import gather, tokens_first, zero_padding
-from protein_performer.attention.projections import stream
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.errors import UserError
 

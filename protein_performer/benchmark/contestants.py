@@ -14,16 +14,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.linformer import Linformer
 from protein_performer.attention.protocol import LayerSpec
-from protein_performer.attention.reformer import Reformer
+from protein_performer.attention.reformer.reformer import Reformer
 from protein_performer.attention.sliding_window import SlidingWindow
 from protein_performer.attention.softmax import Softmax
 from protein_performer.benchmark import peers
 from protein_performer.benchmark.sizes import Sizes
 from protein_performer.benchmark.timing import Step
-from protein_performer.transformer import AttentionLayer
+from protein_performer.model.transformer import AttentionLayer
 
 BOTH = ("causal", "bidirectional")
 _WARM_UP = 256  # positions

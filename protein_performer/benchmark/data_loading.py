@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from protein_performer.batch import IGNORE, Batch
 from protein_performer.benchmark.data_reading import SPLITS
-from protein_performer.build import build_model
 from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.objectives import MaskedResidues
-from protein_performer.transformer import ProteinTransformer
+from protein_performer.model.build import build_model
+from protein_performer.model.transformer import ProteinTransformer
 
 SINGLE, CONCATENATED = "single proteins", "concatenated task"
 CONTEXTS: dict[str, dict[str, Any]] = {  # as data=trembl and data=concat have them
@@ -26,7 +26,7 @@ RUN_TOKENS = 4096  # of a batch of the default run
 # The default run's model: conf/model/performer_relu.yaml, conf/size/small.yaml.
 RUN_MODEL = {
     "attention": {
-        "_target_": "protein_performer.attention.favor.Favor",
+        "_target_": "protein_performer.attention.favor.favor.Favor",
         "feature_map": "relu",
         "num_features": 64,
         "projection": "orthogonal",

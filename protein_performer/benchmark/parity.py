@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.benchmark import peers
 from protein_performer.benchmark.sizes import Sizes

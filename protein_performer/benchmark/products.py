@@ -6,7 +6,7 @@ P positions rounded up to whole chunks.
 
 from typing import NamedTuple
 
-from protein_performer.attention import linear_causal
+from protein_performer.attention.favor.cpu import causal as linear_causal
 
 
 class Operations(NamedTuple):

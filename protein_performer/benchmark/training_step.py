@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.identity import Values
 from protein_performer.attention.protocol import MakeAttention
 from protein_performer.attention.softmax import Softmax
-from protein_performer.attention.values import Values
 from protein_performer.benchmark.sizes import Sizes
 from protein_performer.benchmark.targets import VALUES
 from protein_performer.benchmark.timing import Step
-from protein_performer.transformer import ProteinTransformer
+from protein_performer.model.transformer import ProteinTransformer
 
 _WARM_UP = 128  # positions; the first step also makes the optimizer's state
 

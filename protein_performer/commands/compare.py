@@ -9,7 +9,12 @@ import argparse
 from pathlib import Path
 
 from protein_performer.errors import UserError
-from protein_performer.report import METRICS_FILE, comparison_table, make_console, read_metrics
+from protein_performer.reporting.tables import (
+    METRICS_FILE,
+    comparison_table,
+    make_console,
+    read_metrics,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from protein_performer.embedding import embed_file
-from protein_performer.language_model import load
+from protein_performer.inference.embed import embed_file
+from protein_performer.inference.trained_model import load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

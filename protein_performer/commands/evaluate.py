@@ -9,8 +9,8 @@ residues. A masked model is asked for hidden residues, the same ones each time.
 import argparse
 from pathlib import Path
 
-from protein_performer.evaluation import evaluate_source, report_lines
-from protein_performer.language_model import load
+from protein_performer.inference.evaluate import evaluate_source, report_lines
+from protein_performer.inference.trained_model import load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

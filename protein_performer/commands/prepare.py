@@ -31,7 +31,7 @@ from protein_performer.data.splits import By, SplitRule
 from protein_performer.data.storage.lengths import PAPER
 from protein_performer.data.storage.prepared import open_split
 from protein_performer.errors import UserError
-from protein_performer.plots import proteins_figure
+from protein_performer.reporting.plots import proteins_figure
 
 REPORT, PICTURE = "report.json", "report.png"
 

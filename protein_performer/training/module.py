@@ -20,10 +20,10 @@ from torch.optim import Optimizer
 from protein_performer.alphabet import Alphabet
 from protein_performer.baselines import EmpiricalBaseline
 from protein_performer.batch import IGNORE, Batch
-from protein_performer.checkpoint import DESCRIPTION_KEY
+from protein_performer.inference.checkpoint import DESCRIPTION_KEY
 from protein_performer.metrics import ResidueMetrics
+from protein_performer.model.transformer import ProteinTransformer
 from protein_performer.training.schedule import Factor, schedule_optimizer
-from protein_performer.transformer import ProteinTransformer
 
 
 class LanguageModel(pl.LightningModule):

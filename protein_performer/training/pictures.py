@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.metrics import ResidueMetrics
-from protein_performer.plots import confusion_figure
+from protein_performer.reporting.plots import confusion_figure
 from protein_performer.training.module import LanguageModel
 
 

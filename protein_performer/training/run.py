@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
-from protein_performer.report import Metrics, make_console, results_table, write_metrics
+from protein_performer.reporting.tables import Metrics, make_console, results_table, write_metrics
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.throughput import Throughput
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
-from protein_performer.report import METRICS_FILE, comparison_table, make_console
+from protein_performer.reporting.tables import METRICS_FILE, comparison_table, make_console
 
 
 class CompareRuns(Callback):

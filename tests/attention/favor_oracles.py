@@ -5,7 +5,7 @@ import math
 import oracles
 import torch
 
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.protocol import LayerSpec
 
 KERNELS = {

@@ -6,9 +6,9 @@ import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right, padding_everywhere
 from favor_oracles import POSITIVE, SIGNED, dense, layer
 
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.favor.spread import balance, mean_spread
 from protein_performer.attention.protocol import LayerSpec
-from protein_performer.attention.spread import balance, mean_spread
 from protein_performer.errors import UserError
 
 CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])

@@ -6,13 +6,19 @@ import oracles
 import pytest
 import torch
 
-from protein_performer.attention.features import (
+from protein_performer.attention.favor.features import (
     COS,
     FEATURE_MAPS,
     favor_plus_plus,
     optimal_a,
 )
-from protein_performer.attention.projections import fixed_norms, iid, orthogonal, simplex, stream
+from protein_performer.attention.favor.projections import (
+    fixed_norms,
+    iid,
+    orthogonal,
+    simplex,
+    stream,
+)
 
 DIM = 4
 ELEMENTWISE = ["relu", "sigmoid", "abs", "gelu", "cos", "tanh", "identity", "elu+1"]

@@ -5,13 +5,11 @@ import torch
 from agreement import DTYPES, check
 from favor_oracles import POSITIVE, dense, layer
 
-from protein_performer.attention import (
-    linear_batched,
-    linear_bidirectional,
-    linear_causal,
-    scratch,
-)
-from protein_performer.attention.features import FEATURE_MAPS, favor_plus_plus
+from protein_performer.attention.favor import linear as linear_batched
+from protein_performer.attention.favor.cpu import bidirectional as linear_bidirectional
+from protein_performer.attention.favor.cpu import causal as linear_causal
+from protein_performer.attention.favor.cpu import scratch
+from protein_performer.attention.favor.features import FEATURE_MAPS, favor_plus_plus
 from protein_performer.attention.padding import zero_padding
 
 CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])

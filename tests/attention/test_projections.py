@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from protein_performer.attention.projections import (
+from protein_performer.attention.favor.projections import (
     PROJECTIONS,
     fixed_norms,
     haar,

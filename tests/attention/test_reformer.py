@@ -4,9 +4,9 @@ from agreement import DTYPES, SCALES, check, gradients_are_right
 from mechanisms import call
 from oracles_attention import reformer_attention
 
-from protein_performer.attention import chunks
 from protein_performer.attention.protocol import LayerSpec
-from protein_performer.attention.reformer import Reformer, hash_columns
+from protein_performer.attention.reformer import chunked as chunks
+from protein_performer.attention.reformer.reformer import Reformer, hash_columns
 from protein_performer.attention.softmax import Softmax
 from protein_performer.errors import UserError
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from protein_performer.attention.favor import Favor
+from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.benchmark.parity import peer_formula
 

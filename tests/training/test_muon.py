@@ -7,8 +7,8 @@ import torch
 from tiny import tiny_config
 from torch import nn
 
-from protein_performer.build import build_model
 from protein_performer.errors import UserError
+from protein_performer.model.build import build_model
 from protein_performer.training.muon import muon, orthogonalize
 
 OPTIONS = {"lr": 0.01, "momentum": 0.9, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.1}

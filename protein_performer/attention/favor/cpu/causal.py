@@ -1,0 +1,245 @@
+"""Causal linear attention, scheduled for a CPU: block after block, recomputing gradients.
+
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, R rows of the batch in a
+group, K heads of each, G = R K, T = S C positions of a block, S chunks of a block, C positions of a
+chunk.
+
+Exponential features are relative to the largest of each query, which cancels, and to the largest
+of each key, which becomes the weight of that key in `linear_causal_chunks`.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from protein_performer.attention.favor.cpu.blocks import (
+    Heads,
+    by_row,
+    grad_sums,
+    head_groups,
+    hidden_positions,
+)
+from protein_performer.attention.favor.cpu.causal_chunks import (
+    Block,
+    Kept,
+    Scales,
+    grad_values,
+    log_scale,
+    mask_pairs,
+    pass_states,
+    scaled,
+    scales_of,
+    sum_rows,
+)
+from protein_performer.attention.favor.cpu.rows import restore_rows
+from protein_performer.attention.favor.features import FeatureMap
+from protein_performer.attention.favor.normalizer import divisor
+
+CHUNKS = (32, 64)  # shortest and longest
+HEADS = 8
+FEATURES = 2**18  # of a block, over the heads of a group
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    features: FeatureMap,
+    key_mask: Tensor | None,
+    renormalize: bool,
+) -> Tensor:
+    """Attention to the keys j <= i; arguments and result as in `linear_batched.bidirectional`."""
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    out, factor = CausalAttention.apply(  # type: ignore[no-untyped-call]
+        q, k, v, features.weight, key_mask, features, renormalize, keep
+    )
+    if features.activation is None and renormalize:
+        lost = factor[..., 0] == 0
+        if key_mask is not None:
+            lost &= key_mask[:, None]
+        if lost.any():
+            return restore_rows(out, lost, q, k, v, features, key_mask)
+    return cast(Tensor, out)
+
+
+class CausalAttention(torch.autograd.Function):
+    """out_i = factor_i sum_{j <= i} phi(q_i).phi(k_j) v_j."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        weight: Tensor,
+        key_mask: Tensor | None,
+        features: FeatureMap,
+        renormalize: bool,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Outputs and the factor of each row; `weight` is that of the features, a constant."""
+        out = torch.empty_like(v)
+        factor = q.new_empty(*q.shape[:3], 1)
+        kept = []
+        for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
+            kept += _forward(heads, out[group], factor[group], renormalize, keep)
+        flat = (x for block in kept for x in block.flat())
+        ctx.save_for_backward(q, k, v, weight, out, factor, *flat)
+        ctx.mark_non_differentiable(factor)
+        ctx.rest = key_mask, features, renormalize
+        return out, factor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Of q, k and v."""
+        q, k, v, _, out, factor, *flat = ctx.saved_tensors
+        key_mask, features, renormalize = ctx.rest
+        dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+        kept = Kept.unflat(flat)
+        for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
+            of_heads = [next(kept) for _ in _blocks(heads)]
+            rows = (out[group], factor[group], grad[group], dq[group], dk[group], dv[group])
+            _backward(heads, *rows, renormalize, of_heads)
+        return dq, dk, dv, None, None, None, None, None
+
+
+def chunk_length(length: int, head_dim: int) -> int:
+    """C: about D positions, so that the pairs of a chunk cost what its state does."""
+    return min(max(head_dim, CHUNKS[0]), CHUNKS[1], length)
+
+
+def _chunk(heads: Heads) -> int:
+    return chunk_length(*heads.q.shape[2:])
+
+
+def _blocks(heads: Heads) -> list[slice]:
+    """A whole number of chunks each, but for the last."""
+    length = heads.q.shape[2]
+    per_chunk = heads.size * _chunk(heads) * heads.phi.weight.shape[-2]
+    size = _chunk(heads) * max(1, FEATURES // per_chunk)
+    return [slice(first, min(first + size, length)) for first in range(0, length, size)]
+
+
+def _forward(
+    heads: Heads, out: Tensor, factor: Tensor, renormalize: bool, keep: bool
+) -> list[Kept]:
+    """Writes the outputs (R, K, L, D) and the factors (R, K, L, 1) of their sums."""
+    kept, scratch = [], heads.scratch
+    dim = out.shape[-1]
+    state = out.new_zeros(heads.size, dim + 1, heads.phi.weight.shape[-2])
+    floor = out.new_full((heads.size, 1, 1), torch.finfo(out.dtype).min / 4)
+    for at in _blocks(heads):
+        block = _load(heads, at)
+        scales = _scales(heads, block, floor)
+        values = scaled(block.values, scales and scales.until, "weighted", scratch)
+        num_chunks, chunk, _ = values.shape
+        shapes = ((num_chunks, *state.shape[1:]), (num_chunks, chunk, chunk))
+        if keep:
+            states, scores = (state.new_empty(shape) for shape in shapes)
+        else:
+            states, scores = scratch("states", *shapes[0]), scratch("scores", *shapes[1])
+        added = torch.bmm(values.mT, block.phi_k, out=scratch("wide", *states.shape))
+        pass_states(state, added, scales, states)
+        torch.bmm(block.phi_q, block.phi_k.mT, out=scores)
+        mask_pairs(scores, scales, scratch)
+
+        sums, normalizer = sum_rows(block, states, scores, scales, scratch)
+        if scales is not None:
+            floor = scales.peak[:, -1:, -1:]
+        if renormalize:
+            factors = divisor(normalizer, heads.phi.map).reciprocal()
+        else:
+            factors = torch.exp2(log_scale(block, scales, normalizer))
+        size, per_row = at.stop - at.start, out.shape[:2]
+        rows = factors.view(*per_row, -1, 1)[:, :, :size]
+        factor[:, :, at] = rows
+        torch.mul(sums.view(*per_row, -1, dim)[:, :, :size], rows, out=out[:, :, at])
+        if keep:
+            kept.append(Kept(states, scores, block.peak_q, block.peak_k, scales))
+    return kept
+
+
+def _backward(
+    heads: Heads,
+    out: Tensor,
+    factor: Tensor,
+    grad: Tensor,
+    dq: Tensor,
+    dk: Tensor,
+    dv: Tensor,
+    renormalize: bool,
+    kept: list[Kept],
+) -> None:
+    """Writes the gradients of q, k and v, (R, K, L, D)."""
+    scratch = heads.scratch
+    d_state = out.new_zeros(heads.size, *kept[0].states.shape[1:])
+    for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
+        size = at.stop - at.start
+        block, scales = _load(heads, at, of_block), of_block.scales
+        rows = grad[:, :, at], factor[:, :, at], out[:, :, at]
+        d_sums = grad_sums(*rows, renormalize, block.key.shape[1], scratch).view_as(block.values)
+        d_scores = scratch("d_scores", *of_block.scores.shape)
+        torch.bmm(d_sums, block.values.mT, out=d_scores)
+        mask_pairs(d_scores, scales, scratch)
+        d_since = scaled(d_sums, scales and scales.since, "d_since", scratch)
+        d_added = torch.bmm(d_since.mT, block.phi_q, out=scratch("wide", *of_block.states.shape))
+        d_states = scratch("d_states", *of_block.states.shape)
+        pass_states(d_state, d_added, scales, d_states, backwards=True)
+
+        d_values = grad_values(block, of_block, d_sums, d_states, scratch)
+        dv[:, :, at] = d_values.view(*out.shape[:2], -1, out.shape[-1])[:, :, :size]
+        hidden = hidden_positions(heads.mask, at)
+        if hidden is not None:
+            dv[:, :, at][hidden] = 0
+
+        values = scaled(block.values, scales and scales.until, "weighted", scratch)
+        d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
+        d_phi.baddbmm_(d_scores.mT, block.phi_q)
+        dk_block = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)
+        dk[:, :, at] = by_row(dk_block, dk)[:, :, :size]
+
+        torch.bmm(d_since, of_block.states, out=d_phi)
+        d_phi.baddbmm_(d_scores, block.phi_k)
+        dq_block = heads.phi.backward(d_phi, block.phi_q, block.u_q)
+        dq[:, :, at] = by_row(dq_block, dq)[:, :, :size]
+
+
+def _load(heads: Heads, at: slice, kept: Kept | None = None) -> Block:
+    """The block, padded with zeros to whole chunks."""
+    chunk = _chunk(heads)
+    size = -(-(at.stop - at.start) // chunk) * chunk
+    hidden = hidden_positions(heads.mask, at)
+    query = heads.load("query", heads.q[:, :, at], size, hidden)
+    key = heads.load("key", heads.k[:, :, at], size, hidden)
+    values = heads.load_values(heads.v[:, :, at], size, hidden)
+    u_q, phi_q, peak_q = _features(heads, query, "q", kept and kept.peak_q)
+    u_k, phi_k, peak_k = _features(heads, key, "k", kept and kept.peak_k)
+    values, phi_q, phi_k = (x.view(-1, chunk, x.shape[-1]) for x in (values, phi_q, phi_k))
+    return Block(key, values, u_q, u_k, phi_q, phi_k, peak_q, peak_k)
+
+
+def _features(
+    heads: Heads, x: Tensor, name: str, peak: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """u, phi, and the peak that exponential features are relative to."""
+    u = heads.phi.project(x, "u_" + name)
+    if not heads.phi.exponential:
+        return u, heads.phi.activate(u, "phi_" + name), None
+    if peak is None:
+        peak = u.amax(-1, keepdim=True)
+    return u, u.sub_(peak).exp2_(), peak
+
+
+def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:
+    """Of the block, from the largest weight before it, (G, 1, 1)."""
+    if not heads.phi.weighted:
+        return None
+    weight = heads.phi.log_norm(block.key)
+    if block.peak_k is not None:
+        weight += block.peak_k[..., 0]
+    hidden = block.values[..., -1] == 0
+    weight = weight.view(len(weight), -1, hidden.shape[-1])
+    return scales_of(weight.masked_fill_(hidden.view_as(weight), -torch.inf), floor)

@@ -1,0 +1,227 @@
+"""FAVOR+: softmax and other kernels' attention, in time and memory linear in the length.
+
+Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from protein_performer.attention.favor import linear as linear_batched
+from protein_performer.attention.favor.cpu import bidirectional as linear_bidirectional
+from protein_performer.attention.favor.cpu import causal as linear_causal
+from protein_performer.attention.favor.features import FEATURE_MAPS, FeatureMap, favor_plus_plus
+from protein_performer.attention.favor.linear import State
+from protein_performer.attention.favor.options import FavorOptions
+from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
+from protein_performer.attention.favor.spread import balance, mean_spread
+from protein_performer.attention.padding import zero_padding
+from protein_performer.attention.protocol import LayerSpec
+from protein_performer.errors import UserError
+
+
+class Favor(nn.Module):
+    """out_i = sum_j phi(q_i).phi(k_j) v_j / sum_j phi(q_i).phi(k_j) over the keys j that i may see.
+
+    Source: Choromanski et al. 2021, arXiv:2009.14794. Differs from the authors' code:
+
+    - padding is in no sum and no maximum, and no later key is in any (theirs sees both);
+    - exponential features have no epsilon: the largest features are taken out of each sum instead,
+      so the result is the formula's at any scale of q and k;
+    - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
+
+    Features, sums and normalisers are float32 (float64 for float64 inputs), whatever autocast or
+    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again. Compiled,
+    on a GPU and in `step`, causal rows may be zero at extreme norms (`linear_batched.causal`).
+
+    Args:
+        spec: where the layer stands.
+        feature_map: a name in `features.FEATURE_MAPS`, or `favor++`.
+        num_features: M, rows of the projection; null together with `projection`.
+        projection: `orthogonal`, `iid` or `simplex`; null applies the map to the head itself, as
+            the authors' ReLU code and the Linear Transformer do.
+        row_norms: of the projection, `chi`, as Gaussian rows have, or `sqrt_d`: SMREG.
+        per_head: a projection of its own for each head, else one for the layer, as the authors do.
+        renormalize: divide by the sum of the weights.
+        epsilon: added to each feature of an elementwise map; null takes the map's own.
+        spread: for `favor++`, the mean |q + k|^2 / sqrt(D) to be optimal at; null measures it on
+            each sequence, which a causal layer cannot do without seeing the future.
+        saderf: balance q and k in each dimension first (softmax kernels, bidirectional only).
+
+    Raises: UserError for what cannot be honoured.
+    """
+
+    projection: Tensor  # ([H,] M, D) float32
+    redraw_count: Tensor  # () int64
+
+    def __init__(
+        self,
+        spec: LayerSpec,
+        *,
+        feature_map: str = "relu",
+        num_features: int | None = 256,
+        projection: str | None = "orthogonal",
+        row_norms: Literal["chi", "sqrt_d"] = "chi",
+        per_head: bool = False,
+        renormalize: bool = True,
+        epsilon: float | None = None,
+        spread: float | None = None,
+        saderf: bool = False,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.options = FavorOptions(
+            feature_map=feature_map,
+            num_features=num_features,
+            projection=projection,
+            row_norms=row_norms,
+            per_head=per_head,
+            renormalize=renormalize,
+            epsilon=epsilon,
+            spread=spread,
+            saderf=saderf,
+        )
+        self.options.check(spec)
+        rows = spec.head_dim if num_features is None else num_features
+        heads = (spec.num_heads,) if per_head else ()
+        self.register_buffer("projection", torch.empty(*heads, rows, spec.head_dim))
+        self.register_buffer("redraw_count", torch.zeros((), dtype=torch.int64))
+        self.redraw_(0)
+
+    @torch.no_grad()
+    def redraw_(self, count: int) -> None:
+        """Draw the features again, as a pure function of (seed, layer, count).
+
+        Ranks agree and a resumed run goes on as it would have; the count is in the state dict.
+        """
+        self.redraw_count.fill_(count)
+        rows, dim = self.projection.shape[-2:]
+        if self.options.projection is None:
+            self.projection.copy_(torch.eye(dim))
+            return
+        draw = PROJECTIONS[self.options.projection]
+        generator = stream(self.spec.seed, self.spec.layer, count)
+        drawings = self.projection.shape[:-2].numel()
+        drawn = torch.stack([draw(rows, dim, generator) for _ in range(drawings)])
+        if self.options.row_norms == "sqrt_d":
+            drawn = fixed_norms(drawn)
+        self.projection.copy_(drawn.view(self.projection.shape))
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
+        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
+        with torch.autocast(q.device.type, enabled=False):
+            query, key, features = self._prepare(q, k, key_mask)
+            values = v.to(query.dtype)
+            # A compiler would unroll the loops over blocks that suit a CPU.
+            if query.device.type == "cpu" and not torch.compiler.is_compiling():
+                schedule = linear_causal if self.spec.causal else linear_bidirectional
+                out = schedule.attend(
+                    query, key, values, features, key_mask, self.options.renormalize
+                )
+            else:
+                out = checkpoint(
+                    self._at_once,
+                    *(query, key, values, features, key_mask),
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+            out = self._unnormalized(out, query, features)
+        return zero_padding(out, key_mask).to(v.dtype)
+
+    def _at_once(
+        self, q: Tensor, k: Tensor, v: Tensor, features: FeatureMap, key_mask: Tensor | None
+    ) -> Tensor:
+        if self.spec.causal:
+            return linear_batched.causal(q, k, v, features, key_mask, self.options.renormalize)[0]
+        return linear_batched.bidirectional(q, k, v, features, key_mask, self.options.renormalize)
+
+    def _prepare(
+        self, q: Tensor, k: Tensor, key_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, FeatureMap]:
+        """Queries and keys in the dtype and scale of the features, and those in base 2."""
+        dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+        q, k, w = q.to(dtype), k.to(dtype), self.projection.to(dtype)
+        if self.options.saderf:
+            psi = balance(q, k, key_mask)
+            q, k = q * psi, k / psi
+        if self.options.feature_map == "favor++":
+            spread = (
+                mean_spread(q, k, key_mask) if self.options.spread is None else self.options.spread
+            )
+            features = favor_plus_plus(w, spread)
+            gain = features.gain
+            scale = gain[..., None, None] if isinstance(gain, Tensor) else gain
+            q, k = q * scale, k * scale
+            features = replace(features, gain=1.0, norm=features.norm / gain**2)
+        else:
+            features = FEATURE_MAPS[self.options.feature_map](w)
+        if self.options.epsilon is not None:
+            features = replace(features, epsilon=self.options.epsilon)
+        return q, k, features.base2()
+
+    def _unnormalized(self, out: Tensor, q: Tensor, features: FeatureMap) -> Tensor:
+        """The factors of a row that cancel when it is divided by its normaliser."""
+        if self.options.renormalize:
+            return out
+        norm, scale = (
+            x[..., None] if isinstance(x, Tensor) else x for x in (features.norm, features.scale)
+        )
+        return out * (torch.exp2(q.square().sum(-1) * norm) * scale)[..., None]
+
+    def init_state(self, batch_size: int) -> State:
+        """The state of `step` before the first position; on the device of the projection."""
+        self._refuse_stepping()
+        dtype = torch.promote_types(self.projection.dtype, torch.float32)
+        like = self.projection.new_empty(batch_size, self.spec.num_heads, 0, self.spec.head_dim)
+        like = like.to(dtype)
+        _, _, features = self._prepare(like, like, None)
+        return linear_batched.first_state(like, like, features)
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Go on from the state by T positions, one or many, in time O(T M D).
+
+        Args:
+            q: (B, H, T, D) queries of the next positions.
+            k: (B, H, T, D) keys.
+            v: (B, H, T, D) values.
+            state: after all earlier positions; from `init_state` or the last `step`. O(M D) numbers
+                a head; it is not changed.
+            key_mask: (B, T) bool, False at padding, which leaves the state as it is.
+
+        Returns: (B, H, T, D), what `forward` gives at these positions, and the state after them.
+        """
+        self._refuse_stepping()
+        with torch.autocast(q.device.type, enabled=False):
+            query, key, features = self._prepare(q, k, key_mask)
+            values = v.to(query.dtype)
+            out, state = linear_batched.causal(
+                query, key, values, features, key_mask, self.options.renormalize, state
+            )
+            out = self._unnormalized(out, query, features)
+        return zero_padding(out, key_mask).to(v.dtype), state
+
+    def _refuse_stepping(self) -> None:
+        if not self.spec.causal:
+            raise UserError("stepping: a bidirectional layer needs the whole sequence at once")
+
+    @torch.no_grad()
+    def attention_matrix(self, q: Tensor, k: Tensor, *, key_mask: Tensor | None) -> Tensor:
+        """The weights that a layer never forms: (B, H, L, L), quadratic in L, so for short ones.
+
+        Row i is the output with one-hot values (Choromanski et al. 2021, appendix C.4): it sums to
+        one when renormalised, and is zero at padding.
+        """
+        batch, heads, length, _ = q.shape
+        one_hot = torch.eye(length, dtype=q.dtype, device=q.device)
+        values = one_hot.expand(batch, heads, length, length)
+        return self.forward(q, k, values, key_mask=key_mask)
+
+    def extra_repr(self) -> str:
+        """The options, for print(model)."""
+        options, shape = self.options, tuple(self.projection.shape)
+        return f"{options.feature_map}, {options.projection} {shape}, causal={self.spec.causal}"

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from tiny import RELU, SOFTMAX, tiny_config, write_checkpoint
+from torch.testing import assert_close
+
+import protein_performer as pp
+from protein_performer.errors import UserError
+from protein_performer.inference import trained_model as language_model
+
+SEQUENCES = ["MKTAYIAKQR", "ACDEF", "M", "mktayiakqrqiswksvlm"]
+
+
+def load(tmp_path, objective="mlm", attention=SOFTMAX, **options):
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config(objective, attention=attention), **options)
+    return pp.load(tmp_path / "a.ckpt", device="cpu")
+
+
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+@pytest.mark.parametrize("attention", [SOFTMAX, RELU])
+def test_a_sequence_alone_is_as_in_any_batch(tmp_path, monkeypatch, objective, attention):
+    lm = load(tmp_path, objective, attention)
+    together, embedded = lm.logits(SEQUENCES), lm.embed(SEQUENCES)
+    monkeypatch.setattr(language_model, "BATCH_TOKENS", 1)
+    for sequence, rows, vector in zip(SEQUENCES, together, embedded, strict=True):
+        assert rows.shape == (len(sequence), 30)
+        assert_close(lm.logits([sequence])[0], rows, rtol=1e-5, atol=1e-5)
+        assert_close(lm.embed([sequence])[0], vector, rtol=1e-5, atol=1e-5)
+    assert_close(lm.embed(SEQUENCES[::-1]).flip(0), embedded, rtol=1e-5, atol=1e-5)
+
+
+def test_row_i_of_a_causal_model_scores_residue_i_from_those_before(tmp_path):
+    lm = load(tmp_path, "causal")
+    alphabet, sequence = lm.alphabet, "MKTAYIAK"
+    tokens = torch.tensor([[alphabet.bos, *alphabet.encode(sequence).tolist()]])
+    wanted = lm.network(tokens)[0]
+    assert_close(lm.logits([sequence])[0], wanted[:8], rtol=1e-5, atol=1e-5)
+    changed = lm.logits(["MKTAWIAK"])[0]
+    assert_close(changed[:5], wanted[:5], rtol=0, atol=1e-6)  # residue 4 is not its own context
+    assert (changed[5:] - wanted[5:8]).abs().max() > 1e-4
+
+
+def test_row_i_of_a_masked_model_stands_at_residue_i(tmp_path):
+    lm = load(tmp_path, "mlm")
+    alphabet, sequence = lm.alphabet, "MKTAYIAK"
+    codes = alphabet.encode(sequence).tolist()
+    wanted = lm.network(torch.tensor([[alphabet.bos, *codes, alphabet.eos]]))[0]
+    assert_close(lm.logits([sequence])[0], wanted[1:9], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+def test_means_are_of_residues_only(tmp_path, objective):
+    lm = load(tmp_path, objective)
+    rows = lm.embed(SEQUENCES, pooling="residue")
+    assert [len(each) for each in rows] == [len(sequence) for sequence in SEQUENCES]
+    means = torch.stack([each.mean(0) for each in rows])
+    assert_close(lm.embed(SEQUENCES, pooling="mean"), means, rtol=0, atol=0)
+    assert lm.embed(SEQUENCES).shape == (4, lm.width)
+    assert lm.embed([]).shape == (0, lm.width)
+
+
+def test_unknown_characters_follow_the_trainings_policy_and_keep_rows_aligned(tmp_path):
+    assert_close(load(tmp_path, policy="unknown").logits(["MK*A"]), load(tmp_path).logits(["MKXA"]))
+    skipping = load(tmp_path, policy="skip")
+    assert len(skipping.logits(["MK*A"])[0]) == 4
+    with pytest.raises(UserError, match=r"sequence 1: .*'\*' at position 3"):
+        load(tmp_path, policy="error").logits(["MK", "MK*A"])
+
+
+def test_what_cannot_be_embedded_is_refused(tmp_path):
+    lm = load(tmp_path)
+    with pytest.raises(UserError, match="sequence 1: expected residues"):
+        lm.embed(["MK", ""])
+    with pytest.raises(UserError, match="expected mean or residue"):
+        lm.embed(["MK"], pooling="cls")
+
+
+def test_batches_hold_to_the_budget_and_lose_nothing():
+    lengths = np.random.default_rng(0).integers(1, 300, 200).tolist()
+    batches = list(language_model.by_length(lengths, 1000))
+    assert sorted(i for batch in batches for i in batch) == list(range(200))
+    for batch in batches:
+        assert len(batch) * (max(lengths[i] for i in batch) + 2) <= 1000 or len(batch) == 1

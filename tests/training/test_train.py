@@ -1,0 +1,174 @@
+import csv
+import json
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from runs import compose_run, write_proteins
+
+import protein_performer as pp
+from protein_performer.errors import UserError
+from protein_performer.reporting.tables import comparison_table, results_table
+from protein_performer.training.checkpoints import WholeCheckpoints
+from train import train
+
+METRICS = [
+    *(f"{s}/{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity", "residues", "loss")),
+    *(f"{s}/empirical_{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity")),
+    "val/perplexity",
+    "train/steps",
+    "train/residues",
+    "train/seconds",
+    "model/parameters",
+]
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory):
+    return write_proteins(tmp_path_factory.mktemp("proteins"))
+
+
+def losses(run_dir):
+    with open(run_dir / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    return {int(row["step"]): float(row["train/loss"]) for row in rows if row["train/loss"]}
+
+
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+def test_a_run_leaves_its_folder_complete(tmp_path, fasta, objective):
+    metrics = train(compose_run(tmp_path, fasta, f"objective={objective}"))
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert set(METRICS) <= set(metrics)
+    assert all(math.isfinite(metrics[name]) for name in METRICS)
+    assert metrics["train/steps"] == 6
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["model"]["causal"] is (objective == "causal")
+    assert sorted(losses(tmp_path)) == list(range(6))
+    assert (tmp_path / "figures" / "ood_confusion.png").stat().st_size > 10_000
+    for name in ("best", "last"):
+        path = tmp_path / "checkpoints" / f"{name}.ckpt"
+        assert torch.load(path, weights_only=True)["global_step"] <= 6
+        lm = pp.load(path, device="cpu")
+        assert lm.logits(["MKTAYIAK"])[0].shape == (8, 30)
+        assert lm.network.causal is (objective == "causal")
+
+
+def test_the_empirical_baseline_is_of_the_training_residues(tmp_path, fasta):
+    """Recomputed from the files alone, for the causal objective, which scores every residue."""
+    cfg = compose_run(tmp_path, fasta, "objective=causal", "trainer.max_steps=1")
+    metrics = train(cfg)
+    from hydra.utils import instantiate
+
+    data = instantiate(cfg.data)
+    counts = data.residue_counts().double()[4:] + 1
+    log_frequency = (counts / counts.sum()).log()
+    nll, residues = 0.0, 0
+    for codes in (data.split("test").residues(i) for i in range(len(data.split("test")))):
+        window = torch.from_numpy(codes[:64].astype(int)) - 4
+        nll -= log_frequency[window].sum().item()
+        residues += len(window)
+    assert metrics["test/residues"] == residues
+    assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / residues))
+
+
+STREAM = ("data.mode=stream", "data.buffer=64", "data.num_workers=1")  # 3 buffers an epoch
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [("performer_relu", ()), ("performer_softmax", ()), ("performer_relu", STREAM)],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model, data):
+    """Bit for bit, across a redraw and in the middle of an epoch."""
+    options = (f"model={model}", "model.redraw_every=2", "schedule=constant", *data)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(compose_run(whole, fasta, *options))
+    train(compose_run(parts, fasta, *options, "trainer.max_steps=3"))
+    before = losses(parts)
+    train(compose_run(parts, fasta, *options, "ckpt_path=last"))
+    assert before | losses(parts) == losses(whole)
+    ends = [torch.load(d / "checkpoints/last.ckpt")["state_dict"] for d in (whole, parts)]
+    assert ends[0].keys() == ends[1].keys()
+    for name, tensor in ends[0].items():
+        assert torch.equal(tensor, ends[1][name]), name
+
+
+class BrokenOff(Exception):
+    pass
+
+
+class BreakOff(pl.Callback):
+    """Ends a run as a kill would: nothing is saved any more."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise BrokenOff
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_run_broken_off_goes_on_from_its_last_checkpoint(tmp_path, fasta, uninterrupted, step):
+    """Steps behind the checkpoint are taken again, and are the same."""
+    often = ("schedule=constant", "callbacks.checkpoint.every_n_train_steps=2")
+    broken = f"+callbacks.broken={{_target_: test_train.BreakOff, step: {step}}}"
+    with pytest.raises(BrokenOff):
+        train(compose_run(tmp_path, fasta, *often, broken))
+    before = losses(tmp_path)
+    train(compose_run(tmp_path, fasta, *often, "ckpt_path=last"))
+    again = losses(tmp_path)
+    assert min(again) == step // 2 * 2
+    expected, weights = uninterrupted
+    assert before | again == expected
+    found = torch.load(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, fasta):
+    """Losses and last weights of a run that was left alone."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train(compose_run(folder, fasta, "schedule=constant"))
+    return losses(folder), torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
+    """Where the temporary folder is another file system, Lightning's own overwrites in place."""
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def tear(self, checkpoint, path, storage_options=None):
+        path.write_bytes(b"half")
+        raise BrokenOff
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", tear)
+    with pytest.raises(BrokenOff):
+        WholeCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path) == {"step": 1}
+
+
+def test_resuming_where_there_is_nothing_is_an_error(tmp_path, fasta):
+    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
+        train(compose_run(tmp_path, fasta, "ckpt_path=last"))
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_are_not(tmp_path, fasta):
+    curves = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(compose_run(tmp_path / name, fasta, f"seed={seed}", "trainer.max_steps=3"))
+        curves.append(losses(tmp_path / name))
+    assert curves[0] == curves[1] != curves[2]
+
+
+def test_without_held_out_clusters_there_is_no_ood(tmp_path, fasta):
+    cfg = compose_run(tmp_path, fasta, "data.splits.ood=0", "data.splits.clusters=null")
+    metrics = train(cfg)
+    assert math.isfinite(metrics["test/perplexity"])
+    assert not any(name.startswith("ood/") for name in metrics)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_confusion.png"]
+    assert not any("OOD" in str(column.header) for column in results_table(metrics).columns)
+    assert "-" in [cell for c in comparison_table([tmp_path]).columns for cell in c.cells]
