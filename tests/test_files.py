@@ -21,9 +21,14 @@ def test_the_new_file_takes_the_place_of_the_old(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, fault):
     target = tmp_path / "a.json"
     target.write_text("old")
-    with pytest.raises(fault), replacing(target) as partial:
-        partial.write_text("half")
-        raise fault
+
+    def write():
+        with replacing(target) as partial:
+            partial.write_text("half")
+            raise fault
+
+    with pytest.raises(fault):
+        write()
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.json"]
 
@@ -61,5 +66,6 @@ def test_what_a_killed_process_left_is_removed_a_day_later(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path):
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "a"):
-        raise AssertionError("the block must not run")
+    writing = replacing(tmp_path / "none" / "a")
+    with pytest.raises(FileNotFoundError):
+        writing.__enter__()
