@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "protein_performer"
 
 LAYERS = [
-    ["errors", "alphabet", "byte_alphabet", "batch", "files"],
+    ["errors", "addresses", "alphabet", "byte_alphabet", "batch", "files"],
     [
         "attention.*",
         "data.locking",
