@@ -3,10 +3,9 @@
 import pytest
 
 MEASURED = pytest.StashKey()
-COLUMNS = [
-    *(f"{contract} float{bits}" for contract in ("padding", "future") for bits in (32, 64)),
-    *("batch", "stepping", "bfloat16", "float16"),
-]
+BITS = (32, 64)
+COLUMNS = [f"{contract} float{n}" for contract in ("padding", "future", "stepping") for n in BITS]
+COLUMNS += ["batch", "bfloat16", "float16"]
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 Shapes: B batch, H heads, L positions, D head width.
 """
 
+import torch
 from torch import Tensor, nn
 
 from protein_performer.attention.padding import zero_padding
-from protein_performer.attention.protocol import LayerSpec
+from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 
 
 class Values(nn.Module):
@@ -18,7 +19,25 @@ class Values(nn.Module):
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
+        self.spec = spec
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
         """(B, H, L, D) each -> (B, H, L, D); q and k are not read."""
         return zero_padding(v, key_mask)
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> tuple[()]:
+        """Nothing, see `protocol.Steps`."""
+        refuse_bidirectional(self.spec)
+        return ()
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: tuple[()], *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, tuple[()]]:
+        """(B, H, T, D) each -> (B, H, T, D); see `protocol.Steps`."""
+        return self(q, k, v, key_mask=key_mask), state

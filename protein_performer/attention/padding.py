@@ -26,8 +26,8 @@ def tokens_first(key_mask: Tensor) -> Tensor:
 
 
 def gather(x: Tensor, order: Tensor) -> Tensor:
-    """(B, H, L, D) -> (B, H, L, D): result[b, h, i] is x[b, h, order[b, i]]."""
-    return x.gather(2, order[:, None, :, None].expand_as(x))
+    """(B, H, L, D) by (B, T) -> (B, H, T, D): result[b, h, i] is x[b, h, order[b, i]]."""
+    return x.gather(2, order[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
 
 
 def ungather(x: Tensor, order: Tensor) -> Tensor:

@@ -5,9 +5,12 @@ Shapes: B batch, H heads, L positions, D head width, M features, V vocabulary.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
+
+from protein_performer.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,64 @@ class SharesParameters(Protocol):
     def share_(self, first: nn.Module) -> None:
         """Called once, right after construction, in every layer but the first."""
         ...
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """A causal mechanism that can go on from a state: what generation needs.
+
+    A state is a NamedTuple of tensors whose first dimension is B, so that rows can be selected,
+    repeated or moved. `step` returns a new one and leaves its argument as it was.
+    """
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """The state before the first position.
+
+        Args:
+            batch_size: B.
+            device, dtype: of the q, k and v to come; None takes those of the mechanism's buffers,
+                or torch's defaults.
+
+        Raises: UserError from a bidirectional mechanism, which needs the whole sequence at once.
+        """
+        ...
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: Any, *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Go on by T positions, one or many.
+
+        Args:
+            q, k, v: (B, H, T, D) of the next positions.
+            state: after all earlier positions: from `init_state` or the last `step`.
+            key_mask: (B, T) bool, False at padding, which leaves the row's state as it is.
+
+        Returns: (B, H, T, D), what a call on the whole sequence gives at these positions, and the
+        state after them.
+        """
+        ...
+
+
+def stepping(mechanism: nn.Module) -> Steps:
+    """The mechanism itself. Raises: UserError, by its name, if it keeps no state."""
+    if not isinstance(mechanism, Steps):
+        raise UserError(
+            f"{type(mechanism).__name__} cannot go on position by position: it keeps no state."
+            " Generate with FAVOR+, exact softmax or a sliding window."
+        )
+    return mechanism
+
+
+def refuse_bidirectional(spec: LayerSpec) -> None:
+    """Raise UserError if the layer is not causal: it has no state to go on from."""
+    if not spec.causal:
+        raise UserError("stepping: a bidirectional layer needs the whole sequence at once")
 
 
 MakeAttention = Callable[[LayerSpec], nn.Module]

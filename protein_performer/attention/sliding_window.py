@@ -3,13 +3,23 @@
 Shapes: B batch, H heads, L positions, D head width, W window, N blocks of W positions.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from protein_performer.attention.padding import gather, tokens_first, ungather, zero_padding
-from protein_performer.attention.protocol import LayerSpec
+from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 from protein_performer.errors import UserError
+
+
+class State(NamedTuple):
+    """The last W tokens, at the right end: what the next position sees beside itself."""
+
+    keys: Tensor  # (B, H, W, D)
+    values: Tensor  # (B, H, W, D)
+    mask: Tensor  # (B, W) bool, False where a row has had fewer tokens
 
 
 class SlidingWindow(nn.Module):
@@ -29,6 +39,7 @@ class SlidingWindow(nn.Module):
         super().__init__()
         if window < 1:
             raise UserError(f"sliding window: expected attention.window >= 1, got {window}")
+        self.spec = spec
         self.causal = spec.causal
         self.window = window
 
@@ -40,6 +51,49 @@ class SlidingWindow(nn.Module):
         num_tokens = key_mask.sum(-1)
         moved = self._attend(gather(q, order), gather(k, order), gather(v, order), num_tokens)
         return zero_padding(ungather(moved, order), key_mask)
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """No token yet; see `protocol.Steps`."""
+        refuse_bidirectional(self.spec)
+        shape = (batch_size, self.spec.num_heads, self.window, self.spec.head_dim)
+        nothing = torch.zeros(shape, device=device, dtype=dtype)
+        mask = torch.zeros(batch_size, self.window, device=device, dtype=torch.bool)
+        return State(nothing, nothing, mask)
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Go on by T positions in time O(T W), with a state of W tokens; see `protocol.Steps`."""
+        mask = state.mask.new_ones(len(q), q.shape[2]) if key_mask is None else key_mask
+        outs = []
+        for first in range(0, q.shape[2], self.window):
+            at = slice(first, first + self.window)
+            some = q[:, :, at], k[:, :, at], v[:, :, at]
+            out, state = self._step(*some, mask[:, at], state)
+            outs.append(out)
+        return zero_padding(torch.cat(outs, dim=2), key_mask), state
+
+    def _step(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, state: State
+    ) -> tuple[Tensor, State]:
+        """At most W positions."""
+        keys = torch.cat([state.keys.to(k.dtype), k], dim=2)
+        values = torch.cat([state.values.to(v.dtype), v], dim=2)
+        mask = torch.cat([state.mask, mask], dim=1)
+        rank = mask.cumsum(-1)
+        distance = rank[:, self.window :, None] - rank[:, None, :]
+        # Later tokens are at a negative distance; padding has that of a token, and is cut out.
+        visible = (distance >= 0) & (distance <= self.window) & mask[:, None]
+        visible = visible | ~visible.any(-1, keepdim=True)  # at padding: dropped later
+        out = scaled_dot_product_attention(q, keys, values, attn_mask=visible[:, None])
+        order = tokens_first(~mask)[:, -self.window :]  # tokens last
+        return out, State(gather(keys, order), gather(values, order), mask.gather(1, order))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, num_tokens: Tensor | None) -> Tensor:
         """Attention in blocks of W queries, which reach one block back and, unless causal, ahead.

@@ -1,13 +1,24 @@
 """Exact softmax attention: the yardstick, quadratic in the length.
 
-Shapes: B batch, H heads, L positions, D head width.
+Shapes: B batch, H heads, L positions, D head width, P earlier positions.
 """
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from protein_performer.attention.padding import gather, tokens_first, ungather, zero_padding
-from protein_performer.attention.protocol import LayerSpec
+from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
+
+
+class State(NamedTuple):
+    """The keys and values of all earlier positions (a KV cache): it grows with the sequence."""
+
+    keys: Tensor  # (B, H, P, D)
+    values: Tensor  # (B, H, P, D)
+    mask: Tensor  # (B, P) bool, True at tokens
 
 
 class Softmax(nn.Module):
@@ -20,18 +31,53 @@ class Softmax(nn.Module):
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
-        self.causal = spec.causal
+        self.spec = spec
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
         """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
         if key_mask is None:
-            return scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        if self.causal:
+            return scaled_dot_product_attention(q, k, v, is_causal=self.spec.causal)
+        if self.spec.causal:
             return zero_padding(_causal(q, k, v, key_mask), key_mask)
         # A row without tokens would be 0 / 0; it sees its padding instead and is zeroed below.
         visible = key_mask | ~key_mask.any(-1, keepdim=True)
         out = scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
         return zero_padding(out, key_mask)
+
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """An empty cache; see `protocol.Steps`."""
+        refuse_bidirectional(self.spec)
+        shape = (batch_size, self.spec.num_heads, 0, self.spec.head_dim)
+        empty = torch.empty(shape, device=device, dtype=dtype)
+        mask = torch.empty(batch_size, 0, device=device, dtype=torch.bool)
+        return State(empty, empty, mask)
+
+    def step(
+        self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Go on by T positions in time and memory O(T (P + T)); see `protocol.Steps`."""
+        new = q.shape[2]
+        mask = state.mask.new_ones(len(q), new) if key_mask is None else key_mask
+        after = State(
+            torch.cat([state.keys.to(k.dtype), k], dim=2),
+            torch.cat([state.values.to(v.dtype), v], dim=2),
+            torch.cat([state.mask, mask], dim=1),
+        )
+        earlier = state.keys.shape[2]
+        if earlier == 0:
+            return self(q, k, v, key_mask=key_mask), after
+        past = torch.ones(new, earlier + new, dtype=torch.bool, device=q.device).tril(earlier)
+        visible = past & after.mask[:, None, None]
+        # A row without tokens so far would be 0 / 0; it sees padding instead and is zeroed below.
+        visible = visible | ~visible.any(-1, keepdim=True)
+        out = scaled_dot_product_attention(q, after.keys, after.values, attn_mask=visible)
+        return zero_padding(out, key_mask), after
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor) -> Tensor:

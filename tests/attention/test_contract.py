@@ -7,6 +7,7 @@ import pytest
 import torch
 from mechanisms import BIDIRECTIONAL_ONLY, NAMES, ROWS, build, call, distance, inputs
 
+from protein_performer.attention.protocol import stepping
 from protein_performer.errors import UserError
 
 TOKENS = 150  # more than a chunk and a window, and a multiple of neither
@@ -15,6 +16,9 @@ DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "float64"])
 EVERY = pytest.mark.parametrize(
     ("name", "causal"), ROWS, ids=[f"{n}-{'causal' if c else 'both'}" for n, c in ROWS]
 )
+
+NO_STATE = ("linformer", "linformer_random", "reformer", "reformer_paper")
+STEPPING = [name for name in NAMES if name not in NO_STATE]
 
 
 def label(name, causal):
@@ -110,21 +114,45 @@ def test_no_position_sees_its_future(name, dtype, measured):
     assert grads[2][:, :, :position].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(build(name, False), "step")])
+@pytest.mark.parametrize("name", STEPPING)
 @pytest.mark.parametrize("sizes", [[1] * TOKENS, [70, 1, 64, 15]], ids=["ones", "parts"])
-def test_stepping_equals_the_parallel_form(name, sizes, measured):
-    mechanism = build(name, causal=True)
-    q, k, v = (x.detach() for x in inputs(1, TOKENS))
-    state, outs = mechanism.init_state(1), []
-    for parts in zip(*(x.split(sizes, dim=2) for x in (q, k, v)), strict=True):
-        out, state = mechanism.step(*parts, state)
-        outs.append(out)
-    whole = mechanism(q, k, v, key_mask=None)
-    moved = distance(torch.cat(outs, dim=2), whole)
-    measured(label(name, True), "stepping", moved)
-    assert moved <= 1e-5
-    late, _ = mechanism.step(*(x[:, :, -1:] for x in (q, k, v)), mechanism.init_state(1))
-    assert distance(late, whole[:, :, -1:]) > 1e-2  # without the state it is another output
+@DTYPES
+def test_stepping_equals_the_parallel_form(name, sizes, dtype, measured):
+    mechanism = stepping(build(name, causal=True, dtype=dtype))
+    q, k, v = (x.detach() for x in inputs(2, TOKENS, dtype))
+    masks = torch.ones(2, TOKENS, dtype=torch.bool)
+    masks[1, :20] = masks[1, 80:90] = False  # a shorter prompt, and padding inside
+    for mask in (None, masks):
+        state, outs = mechanism.init_state(2, dtype=dtype), []
+        parts = mask if mask is None else mask.split(sizes, dim=1)
+        for i, part in enumerate(zip(*(x.split(sizes, dim=2) for x in (q, k, v)), strict=True)):
+            before = [x.clone() for x in state]
+            out, after = mechanism.step(*part, state, key_mask=parts and parts[i])
+            assert all(torch.equal(old, new) for old, new in zip(before, state, strict=True))
+            assert all(len(x) == 2 for x in after)
+            state = after
+            outs.append(out)
+        whole = call(mechanism, q, k, v, mask)
+        moved = distance(torch.cat(outs, dim=2), whole)
+        measured(label(name, True), f"stepping float{str(dtype)[-2:]}", moved)
+        assert moved <= TOLERANCE[dtype]
+    first = mechanism.init_state(2, dtype=dtype)
+    late, _ = mechanism.step(*(x[:, :, -1:] for x in (q, k, v)), first)
+    if mixes(name):
+        assert distance(late, whole[:, :, -1:]) > 1e-2  # without the state it is another output
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in STEPPING])
+def test_what_keeps_no_state_is_refused_by_name(name):
+    mechanism = build(name, causal=name not in BIDIRECTIONAL_ONLY)
+    with pytest.raises(UserError, match=type(mechanism).__name__):
+        stepping(mechanism)
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_bidirectional_layers_keep_no_state(name):
+    with pytest.raises(UserError, match="whole sequence"):
+        build(name, causal=False).init_state(1)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if mixes(name)])

@@ -19,8 +19,7 @@ from protein_performer.attention.favor.options import FavorOptions
 from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
 from protein_performer.attention.favor.spread import balance, mean_spread
 from protein_performer.attention.padding import zero_padding
-from protein_performer.attention.protocol import LayerSpec
-from protein_performer.errors import UserError
+from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 
 
 class Favor(nn.Module):
@@ -171,31 +170,26 @@ class Favor(nn.Module):
         )
         return out * (torch.exp2(q.square().sum(-1) * norm) * scale)[..., None]
 
-    def init_state(self, batch_size: int) -> State:
-        """The state of `step` before the first position; on the device of the projection."""
-        self._refuse_stepping()
-        dtype = torch.promote_types(self.projection.dtype, torch.float32)
-        like = self.projection.new_empty(batch_size, self.spec.num_heads, 0, self.spec.head_dim)
-        like = like.to(dtype)
+    def init_state(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> State:
+        """O(M D) numbers a head, of float32 or float64; see `protocol.Steps`."""
+        refuse_bidirectional(self.spec)
+        dtype = torch.promote_types(dtype or self.projection.dtype, torch.float32)
+        shape = (batch_size, self.spec.num_heads, 0, self.spec.head_dim)
+        like = self.projection.new_empty(shape, device=device, dtype=dtype)
         _, _, features = self._prepare(like, like, None)
         return linear_batched.first_state(like, like, features)
 
     def step(
         self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Go on from the state by T positions, one or many, in time O(T M D).
-
-        Args:
-            q: (B, H, T, D) queries of the next positions.
-            k: (B, H, T, D) keys.
-            v: (B, H, T, D) values.
-            state: after all earlier positions; from `init_state` or the last `step`. O(M D) numbers
-                a head; it is not changed.
-            key_mask: (B, T) bool, False at padding, which leaves the state as it is.
-
-        Returns: (B, H, T, D), what `forward` gives at these positions, and the state after them.
-        """
-        self._refuse_stepping()
+        """Go on by T positions in time O(T M D); see `protocol.Steps`."""
+        refuse_bidirectional(self.spec)
         with torch.autocast(q.device.type, enabled=False):
             query, key, features = self._prepare(q, k, key_mask)
             values = v.to(query.dtype)
@@ -204,10 +198,6 @@ class Favor(nn.Module):
             )
             out = self._unnormalized(out, query, features)
         return zero_padding(out, key_mask).to(v.dtype), state
-
-    def _refuse_stepping(self) -> None:
-        if not self.spec.causal:
-            raise UserError("stepping: a bidirectional layer needs the whole sequence at once")
 
     @torch.no_grad()
     def attention_matrix(self, q: Tensor, k: Tensor, *, key_mask: Tensor | None) -> Tensor:
