@@ -19,7 +19,7 @@ from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import describe
 from protein_performer.model.build import build_model
 from protein_performer.reporting.tables import Metrics
-from protein_performer.training.console import quiet_lightning
+from protein_performer.training.lightning import quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import check_multirun, finish, resume_from
 

@@ -42,7 +42,7 @@ ONLY_IN = {
     "hydra": {"training.sweep", "benchmark"},
     "pytorch_lightning": {"training", "data.datamodule"},
     "wandb": {"training.pictures"},
-    "matplotlib": {"reporting.plots", "benchmark", "data.report"},
+    "matplotlib": {"reporting.plots", "benchmark"},
 }
 
 

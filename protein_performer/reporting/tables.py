@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protein_performer.errors import UserError
+from protein_performer.files import replacing
 
 Metrics = Mapping[str, float | int | str]
 
@@ -29,7 +30,10 @@ def make_console() -> Console:
 def write_metrics(run_dir: Path, metrics: Metrics) -> Path:
     """Write a run's `metrics.json`, keys sorted."""
     path = run_dir / METRICS_FILE
-    path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(
+            json.dumps(dict(sorted(metrics.items())), indent=2, allow_nan=False) + "\n"
+        )
     return path
 
 

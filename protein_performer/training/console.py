@@ -1,31 +1,8 @@
 """What a person sees while a run goes on."""
 
-import logging
-import warnings
-
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from typing_extensions import override
-
-# Remarks of Lightning's that ask nothing of the user: about its own products and defaults, and
-# about folders that we chose to share.
-_REMARKS = (
-    r".*litlogger.*",
-    r".*Experiment logs directory .* exists and is not empty.*",
-    r".*does not have many workers.*",
-    r".*isinstance\(treespec, LeafSpec\).*",
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-)
-
-
-def quiet_lightning() -> None:
-    """Leave warnings and errors, drop the rest."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for remark in _REMARKS:
-        warnings.filterwarnings("ignore", message=remark)
 
 
 class ProgressBar(RichProgressBar):

@@ -121,7 +121,7 @@ class LanguageModel(pl.LightningModule):
         for name, value in values.items():
             self.results[section + name] = value
             on_bar = section == "val/" and name == "perplexity"
-            # The metrics are of all ranks already; Lightning wants to be told that they agree.
+            # The metrics are of all ranks already; without `sync_dist` Lightning warns.
             self.log(section + name, float(value), prog_bar=on_bar, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

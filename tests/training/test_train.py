@@ -6,13 +6,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from runs import compose_run, write_proteins
 
 import protein_performer as pp
 from protein_performer.errors import UserError
 from protein_performer.reporting.tables import comparison_table, results_table
-from protein_performer.training.checkpoints import WholeCheckpoints
+from protein_performer.training.lightning import WholeCheckpoints
 from train import train
 
 METRICS = [
@@ -141,14 +140,15 @@ def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     WholeCheckpoints().save_checkpoint({"step": 1}, path)
 
-    def tear(self, checkpoint, path, storage_options=None):
+    def tear(checkpoint, path):
         path.write_bytes(b"half")
         raise BrokenOff
 
-    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", tear)
+    monkeypatch.setattr(torch, "save", tear)
     with pytest.raises(BrokenOff):
         WholeCheckpoints().save_checkpoint({"step": 2}, path)
     assert torch.load(path) == {"step": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_resuming_where_there_is_nothing_is_an_error(tmp_path, fasta):

@@ -1,6 +1,6 @@
-"""Muon for a network's hidden matrices, AdamW for all else, as one optimizer.
+"""Optimizers over a whole module: AdamW; or Muon for its hidden matrices and AdamW for the rest.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks",
+Source of Muon: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks",
 https://kellerjordan.github.io/posts/muon. A matrix moves by its momentum with all singular values
 set to about 1, found by a Newton-Schulz iteration, so that no direction is left to a few strong
 ones. The step's size is that of Liu et al. 2025, arXiv:2502.16982, section 2.2: the update's root
@@ -13,7 +13,7 @@ and matrices of one shape go together.
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,33 @@ from protein_performer.errors import UserError
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # of the source: steep at 0, and near 1 on [0.7, 1.2]
 _UPDATE_RMS = 0.2
+
+
+def adamw(
+    module: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decay: Literal["matrices", "all"],
+) -> AdamW:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), decay decoupled and relative to lr.
+
+    Args:
+        decay: which parameters decay: `matrices` (two or more dimensions), or `all`, biases and
+            layer norms included, as in the authors' protein models.
+    """
+    if decay not in ("matrices", "all"):
+        raise UserError(f"optimizer.decay: expected matrices or all, got {decay!r}")
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    decayed = [p for p in parameters if decay == "all" or p.ndim >= 2]
+    spared = [p for p in parameters if decay == "matrices" and p.ndim < 2]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=eps)
 
 
 class Muon(Optimizer):

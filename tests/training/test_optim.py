@@ -9,7 +9,7 @@ from torch import nn
 
 from protein_performer.errors import UserError
 from protein_performer.model.build import build_model
-from protein_performer.training.muon import muon, orthogonalize
+from protein_performer.training.optim import muon, orthogonalize
 
 OPTIONS = {"lr": 0.01, "momentum": 0.9, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.1}
 
