@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from protein_performer.data.objectives import check_trunk
 from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import describe
 from protein_performer.model.build import build_model
@@ -37,9 +38,11 @@ def train(cfg: DictConfig) -> Metrics:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     data = instantiate(cfg.data)
+    model = build_model(config["model"], len(data.alphabet))
+    check_trunk(data.objective, model.causal)
     counts = data.residue_counts().tolist()
     module = LanguageModel(
-        build_model(config["model"], len(data.alphabet)),
+        model,
         alphabet=data.alphabet,
         make_optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
-from protein_performer.data.randomness import draws, lots16, threshold
+from protein_performer.data.randomness import random_bits, random_bits16, threshold
 from protein_performer.errors import UserError
 
 Codes = NDArray[np.uint8]
 Targets = NDArray[np.int64]
 
-# Which draws of a protein's generator serve what: position p's lot to be selected is in draw
-# p // 4, its replacement is draw REPLACEMENTS + p.
+# Which outputs of a row's generator serve what: the bits that select position p are in output
+# p // 4, those of its replacement are output REPLACEMENTS + p.
 REPLACEMENTS, WINDOW = 2**32, 2**33
-_LOW = np.uint64(2**32 - 1)  # the bits of a draw that choose a letter; the whole decides the rest
+_LOW = np.uint64(2**32 - 1)  # these bits choose a letter; all 64 decide whether it is shown
 
 
 class Windows(NamedTuple):
@@ -40,11 +40,25 @@ class Windows(NamedTuple):
 class Objective(Protocol):
     """Turns windows into what the model reads and what it is scored against."""
 
-    causal: ClassVar[bool]
+    needs_causal: ClassVar[bool]  # a position that sees a later one would see its answer
 
     def __call__(self, windows: Windows, alphabet: Alphabet) -> tuple[Codes, Targets]:
         """Return (B, L) inputs and (B, L) targets; IGNORE where nothing is scored."""
         ...
+
+
+def check_trunk(objective: Objective, causal: bool) -> None:
+    """Raise UserError for an objective whose answers the model would see.
+
+    Args:
+        causal: whether the model is: no position sees a later one.
+    """
+    if objective.needs_causal and not causal:
+        raise UserError(
+            f"objective.causal: expected true with objective.task={type(objective).__name__}, got"
+            " false: the model would see the tokens that it is to predict. Set"
+            " objective.causal=true, or objective=mlm for a model that sees both sides."
+        )
 
 
 class MaskedResidues:
@@ -53,10 +67,11 @@ class MaskedResidues:
     Each residue is selected with the same probability, whatever its neighbours and its batch
     mates. A selected residue is a target; the model reads `<mask>`, a random standard residue or
     the residue itself in its place. In evaluation a protein in which none was selected has the
-    one with the lowest draw selected, so that every protein counts.
+    one with the lowest bits selected, so that every protein counts.
 
     The Performer authors' code has the reverse of BERT's shares, 10 % mask and 80 % random
-    (google-research, protein_lm), and draws from 25 letters; we draw from the 20 standard ones.
+    (google-research, protein_lm), and replaces by one of 25 letters; we by one of the 20 standard
+    ones.
 
     Args:
         select: probability that a residue is selected, to the nearest 1/65536.
@@ -69,7 +84,7 @@ class MaskedResidues:
             the empirical baseline by 9 %. False evaluates with the shares of training.
     """
 
-    causal: ClassVar[bool] = False
+    needs_causal: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -92,11 +107,11 @@ class MaskedResidues:
         """Return inputs with hidden residues, and targets at the selected ones only."""
         tokens = windows.tokens
         residue = tokens >= alphabet.first_letter
-        lots = lots16(windows.keys, tokens.shape[1])
-        selected = lots < round(self.select * 2**16)
+        bits = random_bits16(windows.keys, tokens.shape[1])
+        selected = bits < round(self.select * 2**16)
         selected &= residue
         if windows.evaluating:
-            _select_one_at_least(selected, lots, residue)
+            _select_one_at_least(selected, bits, residue)
         places = np.flatnonzero(selected)
         residues = tokens.ravel()[places]
         targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
@@ -114,20 +129,20 @@ class MaskedResidues:
         """What is read in place of selected residues at (N,) places of the flattened rows."""
         width = windows.tokens.shape[1]
         rows = places // width  # divmod takes five times as long
-        lots = draws(windows.keys[rows], places - rows * width + REPLACEMENTS)
-        letter = ((lots & _LOW) * np.uint64(len(alphabet.standard))) >> np.uint64(32)
+        bits = random_bits(windows.keys[rows], places - rows * width + REPLACEMENTS)
+        letter = ((bits & _LOW) * np.uint64(len(alphabet.standard))) >> np.uint64(32)
         letter += np.uint64(alphabet.first_letter)
-        changed = lots < threshold(self.mask + self.random)
+        changed = bits < threshold(self.mask + self.random)
         shown = np.where(changed, letter.astype(np.uint8), residues)
-        return np.where(lots < threshold(self.mask), np.uint8(alphabet.mask), shown)
+        return np.where(bits < threshold(self.mask), np.uint8(alphabet.mask), shown)
 
 
 def _select_one_at_least(
-    selected: NDArray[np.bool_], lots: NDArray[np.uint16], residue: NDArray[np.bool_]
+    selected: NDArray[np.bool_], bits: NDArray[np.uint16], residue: NDArray[np.bool_]
 ) -> None:
-    """In rows without a selected position, select the residue with the lowest lot, in place."""
+    """In rows without a selected position, select the residue with the lowest bits, in place."""
     rows = np.flatnonzero(~selected.any(axis=1) & residue.any(axis=1))
-    ranked = np.where(residue[rows], lots[rows].astype(np.int64), 2**16)
+    ranked = np.where(residue[rows], bits[rows].astype(np.int64), 2**16)
     selected[rows, ranked.argmin(axis=1)] = True
 
 
@@ -142,7 +157,7 @@ class NextToken:
     The Performer authors' code never predicts the end of a single protein.
     """
 
-    causal: ClassVar[bool] = True
+    needs_causal: ClassVar[bool] = True
 
     def __call__(self, windows: Windows, alphabet: Alphabet) -> tuple[Codes, Targets]:
         """Return the tokens without a last `<eos>`, and the tokens one to the left."""

@@ -1,6 +1,6 @@
 """Random numbers that are a pure function of what they are for: no state, no order.
 
-A draw is a hash of (seed, epoch, record, position), so it is the same whatever was drawn before,
+Each is a hash of (seed, epoch, record, position), so it is the same whatever was asked for before,
 on whichever worker, beside whichever batch mates.
 """
 
@@ -48,7 +48,7 @@ def _hash_integers(words: tuple[int, ...]) -> int:
     return int(state[0])
 
 
-def draws(key: NDArray[np.uint64], counter: NDArray[np.integer]) -> NDArray[np.uint64]:
+def random_bits(key: NDArray[np.uint64], counter: NDArray[np.integer]) -> NDArray[np.uint64]:
     """The counter-th output of the splitmix64 generator that is seeded with `key`.
 
     Args:
@@ -61,13 +61,13 @@ def draws(key: NDArray[np.uint64], counter: NDArray[np.integer]) -> NDArray[np.u
 
 
 def threshold(probability: float) -> np.uint64:
-    """The t for which a 64-bit draw is below t with the given probability."""
+    """The t for which 64 random bits are below t with the given probability."""
     return np.uint64(min(int(probability * 2**64), 2**64 - 1))
 
 
-def lots16(keys: NDArray[np.uint64], count: int) -> NDArray[np.uint16]:
+def random_bits16(keys: NDArray[np.uint64], count: int) -> NDArray[np.uint16]:
     """(B, count) 16-bit random numbers for B keys: four of each of the generator's outputs."""
-    outputs = draws(keys[:, None], np.arange(-(-count // 4)))
+    outputs = random_bits(keys[:, None], np.arange(-(-count // 4)))
     return outputs.astype("<u8", copy=False).view("<u2")[:, :count]
 
 

@@ -6,7 +6,7 @@ import pytest
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
 from protein_performer.data.batches.proteins import lay_out
-from protein_performer.data.objectives import MaskedResidues, NextToken, Windows
+from protein_performer.data.objectives import MaskedResidues, NextToken, Windows, check_trunk
 from protein_performer.data.randomness import hash64
 from protein_performer.errors import UserError
 
@@ -126,3 +126,13 @@ def test_a_window_short_of_the_end_does_not_predict_the_end():
     assert targets.tolist() == [[a, c, d, IGNORE]]
     last = windows("ACDEF", max_length=3, starts=[2])
     assert NextToken()(last, PROTEIN)[1][0, -1] == PROTEIN.eos
+
+
+def test_a_next_token_objective_needs_a_model_that_does_not_see_its_answers():
+    with pytest.raises(
+        UserError, match=r"objective\.causal: .*objective\.task=NextToken, got false"
+    ):
+        check_trunk(NextToken(), causal=False)
+    for objective, causal in ((NextToken(), True), (MaskedResidues(), False)):
+        check_trunk(objective, causal)
+    check_trunk(MaskedResidues(), causal=True)  # half of what it could see, and no answer

@@ -5,13 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protein_performer.data.randomness import draws, hash64, lots16, permute, threshold
+from protein_performer.data.randomness import (
+    hash64,
+    permute,
+    random_bits,
+    random_bits16,
+    threshold,
+)
 
 
-def test_draws_are_splitmix64():
+def test_random_bits_are_splitmix64():
     # First outputs for seed 1234567, as published with Vigna's splitmix64.c.
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert draws(np.array([1234567], np.uint64), np.arange(3)).tolist() == expected
+    assert random_bits(np.array([1234567], np.uint64), np.arange(3)).tolist() == expected
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))
@@ -42,12 +48,12 @@ def test_permuted_places_are_uniform():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.15, 0.5, 1.0])
-def test_thresholds_and_lots_have_their_probability(probability):
+def test_thresholds_and_bits_have_their_probability(probability):
     keys = hash64(9, np.arange(100))
-    lots = draws(keys[:, None], np.arange(400))
-    error = 4 * np.sqrt(probability * (1 - probability) / lots.size) + 1e-9
-    assert (lots < threshold(probability)).mean() == pytest.approx(probability, abs=error)
-    short = lots16(keys, 401)  # no multiple of four
+    bits = random_bits(keys[:, None], np.arange(400))
+    error = 4 * np.sqrt(probability * (1 - probability) / bits.size) + 1e-9
+    assert (bits < threshold(probability)).mean() == pytest.approx(probability, abs=error)
+    short = random_bits16(keys, 401)  # no multiple of four
     assert short.shape == (100, 401)
     share = (short < round(probability * 2**16)).mean()
     assert share == pytest.approx(probability, abs=error + 1e-5)

@@ -56,7 +56,7 @@ def test_the_config_builds_the_readmes_splits(sample, monkeypatch, objective):
         config = compose("train", overrides=[f"objective={objective}"])
     ours = instantiate(config.data)
     assert ours.preparation == data.preparation
-    assert ours.objective.causal == config.objective.causal
+    assert ours.objective.needs_causal == config.objective.causal
     assert ours.folder == data.folder
     batch = next(iter(ours.train_dataloader()))
     assert batch.mask.numel() <= config.data.batch_tokens

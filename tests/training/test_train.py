@@ -172,3 +172,9 @@ def test_without_held_out_clusters_there_is_no_ood(tmp_path, fasta):
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_confusion.png"]
     assert not any("OOD" in str(column.header) for column in results_table(metrics).columns)
     assert "-" in [cell for c in comparison_table([tmp_path]).columns for cell in c.cells]
+
+
+def test_a_model_that_would_see_its_answers_is_refused(tmp_path, fasta):
+    overrides = ("objective=causal", "objective.causal=false")
+    with pytest.raises(UserError, match=r"objective\.causal: .*objective\.task=NextToken"):
+        train(compose_run(tmp_path / "run", fasta, *overrides))

@@ -61,7 +61,7 @@ class ConcatRows:
         proteins: where they lie.
         joined: where they begin.
         max_length: tokens of a row, `<bos>` included.
-        seed: of what an objective draws.
+        seed: of an objective's random bits.
         evaluating: random numbers follow from a block's content, else from its number and the
             epoch.
         first: number of the first block.

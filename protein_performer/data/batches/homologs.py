@@ -1,9 +1,9 @@
 """The proteins of a cluster one after another in a row: the task in which long context pays.
 
 Proteins side by side at random say little of each other, relatives say much (ProtMamba,
-Sgarbossa et al. 2024). A cluster's members of a split are joined as in `concat`, in an order that
-another epoch draws anew, and cut into rows of `max_length` tokens; its last row is shorter. Nothing
-is cut away. A protein that the table does not name stands alone.
+Sgarbossa et al. 2024). A cluster's members of a split are joined as in `concat`, in another order
+each epoch, and cut into rows of `max_length` tokens; its last row is shorter. Nothing is cut away.
+A protein that the table does not name stands alone.
 
 Splits are shared out as ever. Where clusters are held out whole (OOD) all members meet; where valid
 and test are random proteins, few have a relative beside them.
@@ -39,7 +39,7 @@ class HomologRows:
         split: where the proteins lie.
         clusters: the table of them; see `splits.read_clusters`.
         max_length: tokens of a row, `<bos>` included.
-        seed: of the members' order, and of what an objective draws.
+        seed: of the members' order, and of an objective's random bits.
         evaluating: the order is always the same, and random numbers follow from a row's content.
     """
 
@@ -74,8 +74,8 @@ class HomologRows:
         sizes = begins[cluster + 1] - begins[cluster]
         row = np.repeat(np.arange(len(rows)), sizes)
         number = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        lots = hash64(self.seed, epoch, _OF_MEMBERS, cluster[row], number)
-        place = (begins[cluster][row] + number)[np.lexsort((lots, row))]
+        keys = hash64(self.seed, epoch, _OF_MEMBERS, cluster[row], number)
+        place = (begins[cluster][row] + number)[np.lexsort((keys, row))]
         widths = self.clusters["widths"][place].astype(np.int64)
         ends = np.cumsum(widths)  # of the members' tokens, all clusters one after another
         firsts = np.concatenate([[0], ends])[np.cumsum(sizes) - sizes] + block * self.row_tokens

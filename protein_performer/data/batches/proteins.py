@@ -3,26 +3,23 @@
 Shapes: B rows, L positions.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.alphabet import Alphabet
+from protein_performer.batch import BOS, EOS, pad_rows
 from protein_performer.data.batches.rows import (
-    BOS,
-    EOS,
     Ints,
     Keys,
     Proteins,
     RowIndex,
     SortedProteins,
     content_keys,
-    join,
 )
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import WINDOW, Codes
-from protein_performer.data.randomness import draws, hash64
+from protein_performer.data.randomness import hash64, random_bits
 
 Crop = Literal["window", "start", "all"]
 
@@ -37,7 +34,7 @@ class ProteinRows:
         max_length: residues of a row.
         crop: of longer proteins take a `window` at a random place, another one each epoch; the
             `start`; or `all`, one window after another, each a row of its own.
-        seed: of windows, and of what an objective draws.
+        seed: of windows, and of an objective's random bits.
         evaluating: random numbers follow from the protein's content instead of its index and
             the epoch, and a random window is the start: all models, batch sizes and runs meet the
             same questions, also when the proteins stand in another file.
@@ -75,8 +72,8 @@ class ProteinRows:
         choices = np.maximum(lengths - self.max_length, 0) + 1
         if self.crop == "start" or choices.max() == 1:
             return np.zeros(len(lengths), dtype=np.int64)
-        lots = draws(keys, np.array([WINDOW]))
-        return (lots % choices.astype(np.uint64)).astype(np.int64)
+        bits = random_bits(keys, np.array([WINDOW]))
+        return (bits % choices.astype(np.uint64)).astype(np.int64)
 
 
 def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -> Codes:
@@ -89,16 +86,11 @@ def lay_out(residues: list[Codes], starts: NDArray[np.int64], max_length: int) -
 
     Returns: (B, L) uint8.
     """
-    lengths = np.fromiter(map(len, residues), np.int64, len(residues))
-    shown = np.minimum(lengths - starts, max_length)
-    used = shown + (starts + shown == lengths)
-    widest = int(used.max())
-    behind = EOS + bytes([Alphabet.pad]) * widest  # of a row without <eos>: but for its first
-    parts: list[Any] = []
-    rows = zip(residues, starts.tolist(), shown.tolist(), used.tolist(), strict=True)
-    for each, start, count, tokens in rows:
-        parts += BOS, each[start : start + count], behind[count == tokens : 1 + widest - tokens]
-    return join(parts, len(residues))
+    rows = []
+    for each, start in zip(residues, starts.tolist(), strict=True):
+        window = each[start : start + max_length]
+        rows.append((BOS, window, EOS) if start + len(window) == len(each) else (BOS, window))
+    return pad_rows(rows)
 
 
 def index_proteins(split: SortedProteins, max_length: int, crop: Crop) -> RowIndex:

@@ -9,20 +9,19 @@ Shapes: B rows, L positions.
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.batch import BOS, EOS, pad_rows
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
 from protein_performer.data.randomness import hash64
 
 Ints = NDArray[np.int64]
 Keys = NDArray[np.uint64]
-
-BOS, EOS = bytes([Alphabet.bos]), bytes([Alphabet.eos])
 
 
 class RowIndex(NamedTuple):
@@ -85,23 +84,16 @@ def lay_out_pieces(rows: list[list[Piece]], proteins: Proteins) -> Codes:
 
     Returns: (B, L) uint8.
     """
-    widths = [sum(piece.end - piece.begin for piece in row) for row in rows]
-    padding = bytes([Alphabet.pad]) * max(widths)
-    parts: list[Any] = []
-    for row, width in zip(rows, widths, strict=True):
-        parts.append(BOS)
+    laid_out: list[list[bytes | Codes]] = []
+    for row in rows:
+        parts: list[bytes | Codes] = [BOS]
         for protein, begin, end in row:
             residues = proteins.residues(protein)
             parts.append(residues[begin:end])
             if end > len(residues):
                 parts.append(EOS)
-        parts.append(padding[width:])
-    return join(parts, len(rows))
-
-
-def join(parts: list[Any], rows: int) -> Codes:
-    """Rows of equal width, of buffers of bytes one after another; one copy instead of one each."""
-    return np.frombuffer(bytearray().join(parts), dtype=np.uint8).reshape(rows, -1)
+        laid_out.append(parts)
+    return pad_rows(laid_out)
 
 
 def row_keys(seed: int, tokens: Codes) -> Keys:
