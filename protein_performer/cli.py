@@ -14,7 +14,6 @@ from pathlib import Path
 from protein_performer.errors import UserError
 
 VERBS = {
-    "benchmark": "time and memory on your machine, beside other libraries",
     "compare": "many runs in one table",
     "download": "proteins from UniProt: a whole release, or a query",
     "embed": "one vector a protein, or one a residue, into an HDF5 file",

@@ -20,7 +20,9 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [block for kind, block in FENCED.findall(TEXT) if kind in ("", "sh", "bash")]
 INLINE = [code.replace("\n", " ") for code in re.findall("`([^`]+)`", FENCED.sub("", TEXT))]
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-OURS = re.compile(r"\S*(python|torchrun|srun) .*train\.py |protein-performer ")
+OURS = re.compile(
+    r"\S*(python|torchrun|srun) .*train\.py |protein-performer |python -m benchmarks\."
+)
 COMMANDS = [shlex.split(each, comments=True) for each in [*LINES, *INLINE] if OURS.match(each)]
 
 
@@ -37,6 +39,7 @@ DOWNLOAD = ["data=swissprot", "data.download.source=URL"]
 OVERRIDES = [DOWNLOAD if value in DOWNLOAD else [value] for value in VALUES]
 OVERRIDES += [overrides_of(words) for words in TRAINING]
 OVERRIDES = [list(each) for each in dict.fromkeys(map(tuple, OVERRIDES))]
+OF_BENCHMARKS = [words for words in COMMANDS if words[:2] == ["python", "-m"]]
 OF_VERBS = [words for words in COMMANDS if words[:1] == ["protein-performer"] and len(words) > 2]
 
 
@@ -77,7 +80,16 @@ def test_arguments_of_verbs_parse(words):
     assert parser.parse_args(words[2:])
 
 
+@pytest.mark.parametrize("words", OF_BENCHMARKS, ids=" ".join)
+def test_arguments_of_benchmarks_parse(words):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"{words[2]}.__main__").add_arguments(parser)
+    parser.add_argument("--json")
+    assert parser.parse_args(words[3:])
+
+
 def test_there_are_commands_to_look_at():
     assert len(TRAINING) > 20
     assert len(VALUES) > 10
     assert len(OF_VERBS) > 5
+    assert {words[2] for words in OF_BENCHMARKS} == {"benchmarks.attention", "benchmarks.data"}

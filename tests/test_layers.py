@@ -35,14 +35,14 @@ LAYERS = [
     ["model.*"],
     ["inference.*"],
     ["training.*"],
-    ["benchmark.*", "commands.*", "cli"],
+    ["commands.*", "cli"],
 ]
 
 ONLY_IN = {
-    "hydra": {"training.sweep", "benchmark"},
+    "hydra": {"training.sweep"},
     "pytorch_lightning": {"training", "data.datamodule"},
     "wandb": {"training.pictures"},
-    "matplotlib": {"reporting.plots", "benchmark"},
+    "matplotlib": {"reporting.plots"},
 }
 
 

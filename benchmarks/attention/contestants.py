@@ -1,0 +1,207 @@
+"""Who runs: our mechanisms and their peers, each as one forward and backward pass.
+
+Shapes: B batch, H heads, L positions, D head width, E = H D.
+
+Everything is float32, without padding, on inputs of unit variance. The gradients of inputs and of
+parameters are computed, never those of features.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.attention import peers
+from benchmarks.attention.sizes import Sizes
+from benchmarks.timing import Step
+from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.linformer import Linformer
+from protein_performer.attention.protocol import LayerSpec
+from protein_performer.attention.reformer.reformer import Reformer
+from protein_performer.attention.sliding_window import SlidingWindow
+from protein_performer.attention.softmax import Softmax
+from protein_performer.model.transformer import AttentionLayer
+
+BOTH = ("causal", "bidirectional")
+_WARM_UP = 256  # positions
+
+Inputs = Literal["q k v", "qk v", "x"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One mechanism of one library.
+
+    Attributes:
+        build: (causal, length, sizes) to what is called with the inputs.
+        inputs: three or two times (1, H, L, D), or (1, L, E) with the projections in the mechanism.
+        directions: of BOTH.
+        lengths: at all lengths; at those and the longest; at middle and long; at middle only.
+        peer_of: for another library's, ours of the same arithmetic.
+        few_rounds: it would take most of the time.
+        processes: in so many its memory is measured, if its peak differs from one to the next.
+        requires: a module beyond the extra `[peers]`; where it cannot be imported, no run.
+    """
+
+    build: Callable[[bool, int, Sizes], Callable[..., Tensor]]
+    inputs: Inputs = "q k v"
+    directions: tuple[str, ...] = BOTH
+    lengths: Literal["all", "all and longest", "two", "middle"] = "all"
+    peer_of: str | None = None
+    few_rounds: bool = False
+    processes: int = 1
+    requires: str | None = None
+
+    def runs(self, direction: str, length: int, sizes: Sizes, with_peers: bool) -> bool:
+        """Whether it is part of a measurement, as far as this machine can run it."""
+        if direction not in self.directions or length not in self.at(sizes):
+            return False
+        if self.peer_of is not None and not with_peers:
+            return False
+        return self.requires is None or peers.is_importable(self.requires)
+
+    def at(self, sizes: Sizes) -> tuple[int, ...]:
+        """The lengths at which it runs."""
+        return {
+            "all": sizes.lengths,
+            "all and longest": (*sizes.lengths, sizes.longest),
+            "two": (sizes.middle, sizes.long),
+            "middle": (sizes.middle,),
+        }[self.lengths]
+
+
+def _spec(causal: bool, sizes: Sizes) -> LayerSpec:
+    return LayerSpec(sizes.heads, sizes.head_dim, causal)
+
+
+def _ours(mechanism: nn.Module) -> Callable[..., Tensor]:
+    return partial(mechanism, key_mask=None)
+
+
+def _exact(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    return _ours(Softmax(_spec(causal, sizes)))
+
+
+def _favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    spec = _spec(causal, sizes)
+    return _ours(Favor(spec, feature_map=kernel, num_features=sizes.features))
+
+
+def _performer_pytorch(
+    kernel: str, causal: bool, length: int, sizes: Sizes, compiled: bool = False
+) -> Callable[..., Tensor]:
+    return peers.performer_pytorch(
+        kernel,
+        causal=causal,
+        head_dim=sizes.head_dim,
+        num_features=sizes.features,
+        compiled=compiled,
+    )
+
+
+def _window(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    return _ours(SlidingWindow(_spec(causal, sizes), window=sizes.window))
+
+
+def _reformer(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    spec = _spec(causal, sizes)
+    mechanism = Reformer(spec, chunk=sizes.chunk, num_rounds=sizes.hash_rounds)
+    return lambda qk, v: mechanism(qk, qk, v, key_mask=None)
+
+
+def _reformer_pytorch(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    return peers.reformer_pytorch(causal=causal, chunk=sizes.chunk, rounds=sizes.hash_rounds)
+
+
+def _linformer(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    """One E and one F for all heads, as the peer has them, inside the trunk's projections."""
+    make = partial(Linformer, max_length=length, num_keys=sizes.num_keys, sharing="headwise")
+    layer = AttentionLayer(sizes.heads * sizes.head_dim, _spec(causal, sizes), make)
+    return partial(layer, mask=None, rotation=None)
+
+
+def _linformer_peer(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    return peers.linformer(
+        width=sizes.heads * sizes.head_dim,
+        length=length,
+        num_keys=sizes.num_keys,
+        heads=sizes.heads,
+    )
+
+
+# Rivals stand beside each other: that is the order in which they run.
+CONTESTANTS: dict[str, Contestant] = {
+    "SDPA": Contestant(_exact),
+    "FAVOR+ softmax": Contestant(partial(_favor, "softmax"), lengths="all and longest"),
+    "FAVOR+ ReLU": Contestant(partial(_favor, "relu"), lengths="all and longest"),
+    "performer-pytorch softmax": Contestant(
+        partial(_performer_pytorch, "softmax"),
+        directions=("bidirectional",),
+        peer_of="FAVOR+ softmax",
+    ),
+    "performer-pytorch ReLU": Contestant(
+        partial(_performer_pytorch, "relu"), directions=("bidirectional",), peer_of="FAVOR+ ReLU"
+    ),
+    "performer-pytorch compiled": Contestant(
+        partial(_performer_pytorch, "softmax", compiled=True),
+        directions=("causal",),
+        lengths="middle",
+        peer_of="FAVOR+ softmax",
+        requires=peers.COMPILED_PRODUCT,
+    ),
+    "performer-pytorch fallback": Contestant(
+        partial(_performer_pytorch, "softmax"),
+        directions=("causal",),
+        lengths="middle",
+        peer_of="FAVOR+ softmax",
+        few_rounds=True,
+        processes=5,
+    ),
+    "sliding window": Contestant(_window, directions=("bidirectional",)),
+    "Reformer": Contestant(_reformer, inputs="qk v", lengths="two"),
+    "reformer-pytorch": Contestant(
+        _reformer_pytorch, inputs="qk v", lengths="two", peer_of="Reformer"
+    ),
+    "Linformer": Contestant(_linformer, inputs="x", directions=("bidirectional",), lengths="two"),
+    "linformer (peer)": Contestant(
+        _linformer_peer,
+        inputs="x",
+        directions=("bidirectional",),
+        lengths="two",
+        peer_of="Linformer",
+    ),
+}
+
+
+def attention_step(name: str, causal: bool, length: int, sizes: Sizes) -> Step:
+    """One forward and backward pass of a contestant, warmed up on a shorter sequence."""
+    contestant = CONTESTANTS[name]
+    torch.manual_seed(0)
+    mechanism = contestant.build(causal, length, sizes)
+    parameters = tuple(_parameters(mechanism))
+
+    def step(tensors: tuple[Tensor, ...], grad: Tensor) -> object:
+        out = mechanism(*tensors)
+        return torch.autograd.grad(out, (*tensors, *parameters), grad.view_as(out))
+
+    step(*_tensors(contestant.inputs, min(length, _WARM_UP), sizes))
+    return partial(step, *_tensors(contestant.inputs, length, sizes))
+
+
+def _parameters(mechanism: Any) -> list[nn.Parameter]:
+    module = mechanism.func if isinstance(mechanism, partial) else mechanism
+    return list(module.parameters()) if isinstance(module, nn.Module) else []
+
+
+@lru_cache
+def _tensors(inputs: Inputs, length: int, sizes: Sizes) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The inputs, the same for all contestants, and a gradient of the output's size."""
+    generator = torch.Generator().manual_seed(length)
+    shape: tuple[int, ...] = (1, sizes.heads, length, sizes.head_dim)
+    if inputs == "x":
+        shape = (1, length, sizes.heads * sizes.head_dim)
+    drawn = [torch.randn(shape, generator=generator) for _ in range(len(inputs.split()) + 1)]
+    return tuple(x.requires_grad_() for x in drawn[:-1]), drawn[-1]

@@ -1,0 +1,67 @@
+"""`python -m benchmarks.attention`, from the command line to its files."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.attention import peers
+from benchmarks.attention.__main__ import main
+from benchmarks.attention.contestants import CONTESTANTS
+from benchmarks.attention.sizes import QUICK
+
+
+def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
+    figures, picture = tmp_path / "figures.json", tmp_path / "curves.png"
+    threads = torch.get_num_threads()
+    command = ["--quick", "--rounds", "2"]
+    assert main([*command, "--json", str(figures), "--plot", str(picture)]) == 0
+    assert torch.get_num_threads() == threads
+
+    printed = capsys.readouterr().out
+    result = json.loads(figures.read_text())
+    names = {cell["name"] for cell in result["cells"]}
+    for name, contestant in CONTESTANTS.items():
+        assert (name in names) == (contestant.peer_of is None)
+        assert (name in printed) == (contestant.peer_of is None)
+    for cell in result["cells"]:
+        assert cell["rounds"] == len(cell["seconds"])
+        assert 0 < cell["low"] <= cell["median"] <= cell["high"]
+    peaks = [
+        peak for c in result["cells"] if c["length"] == QUICK.longest for peak in c["peak_bytes"]
+    ]
+    assert len(peaks) == 4
+    assert min(peaks) > 0
+    assert result["machine"]["threads"] == 1
+    assert {"torch", "cpu", "load_average"} <= result["machine"].keys()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_peer_names_the_extra(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "LIBRARIES", ("a_library_that_is_not_there",))
+    assert main(["--quick", "--peers"]) == 1
+    error = capsys.readouterr().err
+    assert "a_library_that_is_not_there" in error
+    assert "protein-performer[peers]" in error
+
+
+@pytest.mark.parametrize("option", ["--rounds", "--threads"])
+def test_numbers_below_one_are_refused(option, capsys):
+    assert main([option, "0"]) == 1
+    assert f"{option} 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "reason"),
+    [
+        ("--json", "nowhere/figures.json", "existing folder"),
+        ("--plot", "nowhere/curves.png", "existing folder"),
+        ("--plot", "curves.docx", ".png or .pdf"),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_the_run(
+    option, name, reason, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("benchmarks.attention.__main__.measure", lambda *_, **__: 1 / 0)
+    assert main([option, str(tmp_path / name)]) == 1
+    assert reason in capsys.readouterr().err
