@@ -1,5 +1,6 @@
 """Small runs of train.py on a few real proteins, for tests of the whole."""
 
+import csv
 import gzip
 import sys
 from itertools import islice
@@ -46,3 +47,10 @@ def compose_run(run_dir, fasta, *overrides):
         return compose(
             "train", [*SMALL, f"run_dir={run_dir}", f"data.sources=[{fasta}]", *overrides]
         )
+
+
+def losses(run_dir):
+    """Training's loss by step."""
+    with open(run_dir / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    return {int(row["step"]): float(row["train/loss"]) for row in rows if row["train/loss"]}

@@ -2,8 +2,8 @@
 
 import math
 
-import oracles
 import torch
+from oracles import favor as oracles
 
 from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.protocol import LayerSpec

@@ -1,10 +1,10 @@
 """FAVOR+ as a mechanism: the dense formula, its options, its buffers, its dtypes."""
 
-import oracles
 import pytest
 import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right, padding_everywhere
 from favor_oracles import POSITIVE, SIGNED, dense, layer
+from oracles import favor as oracles
 
 from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.favor.spread import balance, mean_spread

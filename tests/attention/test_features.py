@@ -2,9 +2,9 @@
 
 import math
 
-import oracles
 import pytest
 import torch
+from oracles import favor as oracles
 
 from protein_performer.attention.favor.features import (
     COS,

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right
-from oracles_attention import linformer_attention
+from oracles.mechanisms import linformer_attention
 
 from protein_performer.attention.linformer import Linformer, RandomLinformer
 from protein_performer.attention.protocol import LayerSpec

@@ -2,7 +2,7 @@ import pytest
 import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right
 from mechanisms import call
-from oracles_attention import reformer_attention
+from oracles.mechanisms import reformer_attention
 
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.reformer import chunked as chunks

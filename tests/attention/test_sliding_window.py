@@ -1,7 +1,7 @@
 import pytest
 import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right
-from oracles_attention import softmax_attention
+from oracles.mechanisms import softmax_attention
 
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.sliding_window import SlidingWindow

@@ -1,6 +1,6 @@
 import pytest
 from agreement import DTYPES, SCALES, check, gradients_are_right
-from oracles_attention import softmax_attention
+from oracles.mechanisms import softmax_attention
 
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.softmax import Softmax

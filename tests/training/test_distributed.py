@@ -10,8 +10,7 @@ import pytest
 import pytorch_lightning as pl
 from kill import read_digests
 from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from runs import ROOT, SMALL, compose_run, write_proteins
-from test_train import losses
+from runs import ROOT, SMALL, compose_run, losses, write_proteins
 
 from protein_performer.errors import UserError
 from protein_performer.training.run import check_multirun

@@ -1,4 +1,3 @@
-import csv
 import json
 import math
 
@@ -6,7 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from runs import compose_run, write_proteins
+from runs import compose_run, losses, write_proteins
 
 import protein_performer as pp
 from protein_performer.errors import UserError
@@ -28,12 +27,6 @@ METRICS = [
 @pytest.fixture(scope="module")
 def fasta(tmp_path_factory):
     return write_proteins(tmp_path_factory.mktemp("proteins"))
-
-
-def losses(run_dir):
-    with open(run_dir / "metrics.csv") as file:
-        rows = list(csv.DictReader(file))
-    return {int(row["step"]): float(row["train/loss"]) for row in rows if row["train/loss"]}
 
 
 @pytest.mark.parametrize("objective", ["mlm", "causal"])

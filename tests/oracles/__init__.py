@@ -1,0 +1,1 @@
+"""Formulas of the papers in float64; they import nothing of ours."""
