@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from loopback import Fault, Site, serve
 from made_up import batches, data_module, sequences, write_flat
 from runs import ROOT
-from test_uniprot_query import FIRST, PAGES, QUERY, paged
+from uniprot_pages import FIRST, PAGES, QUERY, paged
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.transfer import Patience

@@ -7,18 +7,12 @@ from pathlib import Path
 
 import pytest
 from loopback import Fault, Site, serve
+from uniprot_pages import FIRST, QUERY, TEXT, paged
 
 from protein_performer.data.fetching.transfer import Patience
 from protein_performer.data.fetching.uniprot_query import download_query
 from protein_performer.data.reading.records import read_records
 from protein_performer.errors import UserError
-
-FIRST = "/uniprotkb/search?query=organism_id%3A9606+AND+reviewed%3Atrue&format=fasta&size=500"
-QUERY = "organism_id:9606 AND reviewed:true"
-PAGES = [
-    "".join(f">sp|P{page}{n}|X_TEST\nMKTAYIAK\n" for n in range(3)).encode() for page in range(3)
-]
-TEXT = b"".join(PAGES)
 
 
 @pytest.fixture(autouse=True)
@@ -29,16 +23,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patience() -> Patience:
     return Patience(attempts=3, first_pause=0, sleep=lambda seconds: None)
-
-
-def paged(site: Site, *, total: int = 9, releases: str = "AAA") -> Site:
-    paths = [FIRST, "/uniprotkb/search?cursor=one&size=500", "/uniprotkb/search?cursor=two"]
-    for number, (path, page) in enumerate(zip(paths, PAGES, strict=True)):
-        headers = {"X-Total-Results": str(total), "X-UniProt-Release": f"2026_{releases[number]}"}
-        if number < 2:
-            headers["Link"] = f'<{site.url}{paths[number + 1]}>; rel="next"'
-        site.pages[path] = (page, headers)
-    return site
 
 
 @pytest.mark.parametrize("name", ["q.fasta", "q.fasta.gz"])
