@@ -69,3 +69,13 @@ def batches(module: ProteinDataModule) -> list[list[bytes]]:
             loader.sampler.set_epoch(epoch)
         found += [[part.numpy().tobytes() for part in batch] for batch in loader]
     return found
+
+
+def rows(batches) -> dict[int, tuple[list[int], list[int]]]:
+    """record -> (inputs, targets) without padding."""
+    found = {}
+    for batch in batches:
+        for inputs, targets, mask, record in zip(*batch, strict=True):
+            assert int(record) not in found
+            found[int(record)] = (inputs[mask].tolist(), targets[mask].tolist())
+    return found

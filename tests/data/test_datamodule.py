@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from made_up import data_module, sequences, write_fasta
+from made_up import data_module, rows, sequences, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
@@ -25,16 +25,6 @@ def on_rank(module, rank, num_ranks):
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=None))
     module.trainer = SimpleNamespace(global_rank=rank, world_size=num_ranks, fit_loop=loops)
     return module
-
-
-def rows(batches):
-    """record -> (inputs, targets) without padding."""
-    found = {}
-    for batch in batches:
-        for inputs, targets, mask, record in zip(*batch, strict=True):
-            assert int(record) not in found
-            found[int(record)] = (inputs[mask].tolist(), targets[mask].tolist())
-    return found
 
 
 def test_a_batch_is_right_padded_int64_and_its_mask_marks_tokens(tmp_path):

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from loopback import Site, serve
-from made_up import data_module, write_clusters
+from made_up import data_module, rows, write_clusters
 from streams import BUFFER, COUNT, arrive_in_small_pieces, stream
-from test_datamodule import rows
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.objectives import MaskedResidues

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from made_up import write_clusters, write_fasta
+from made_up import rows, write_clusters, write_fasta
 from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
-from test_datamodule import rows
 
 from protein_performer.data.objectives import MaskedResidues
 from protein_performer.data.splits import SplitRule
