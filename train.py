@@ -19,6 +19,7 @@ from protein_performer.data.objectives import check_trunk
 from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import describe
 from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 from protein_performer.reporting.tables import Metrics
 from protein_performer.training.lightning import quiet_lightning
 from protein_performer.training.module import LanguageModel
@@ -38,7 +39,11 @@ def train(cfg: DictConfig) -> Metrics:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     data = instantiate(cfg.data)
-    model = build_model(config["model"], len(data.alphabet))
+    model = build_model(
+        ModelConfig.from_plain(config["model"]),
+        len(data.alphabet),
+        trusted_packages=config["trusted_packages"],
+    )
     check_trunk(data.objective, model.causal)
     counts = data.residue_counts().tolist()
     module = LanguageModel(

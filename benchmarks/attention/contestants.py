@@ -23,7 +23,7 @@ from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.reformer.reformer import Reformer
 from protein_performer.attention.sliding_window import SlidingWindow
 from protein_performer.attention.softmax import Softmax
-from protein_performer.model.transformer import AttentionLayer
+from protein_performer.model.layers import AttentionLayer
 
 BOTH = ("causal", "bidirectional")
 _WARM_UP = 256  # positions

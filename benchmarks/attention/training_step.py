@@ -17,6 +17,7 @@ from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.identity import Values
 from protein_performer.attention.protocol import MakeAttention
 from protein_performer.attention.softmax import Softmax
+from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
 
 _WARM_UP = 128  # positions; the first step also makes the optimizer's state
@@ -43,11 +44,7 @@ def training_step(name: str, causal: bool, length: int, sizes: Sizes) -> Step:
     model = ProteinTransformer(
         vocabulary_size,
         mechanisms(sizes)[name],
-        d_model=sizes.width,
-        num_layers=sizes.layers,
-        num_heads=sizes.heads,
-        d_ff=sizes.hidden_width,
-        causal=causal,
+        TrunkConfig(sizes.width, sizes.layers, sizes.heads, sizes.hidden_width, causal),
     )
     optimizer = torch.optim.AdamW(model.parameters())
     tokens = torch.randint(vocabulary_size, (sizes.long // length, length))

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.data.reading import SPLITS
-from protein_performer.batch import IGNORE, Batch
+from protein_performer.batch import Batch
 from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.objectives import MaskedResidues
 from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 from protein_performer.model.transformer import ProteinTransformer
 
 SINGLE, CONCATENATED = "single proteins", "concatenated task"
@@ -127,7 +128,7 @@ def loader_and_step_seconds(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     data = data_module(source, cache, batch_tokens=RUN_TOKENS)
-    model = build_model(RUN_MODEL, len(data.alphabet))
+    model = build_model(ModelConfig.from_plain(RUN_MODEL), len(data.alphabet))
     optimizer = torch.optim.AdamW(model.parameters())
     loader = _endless(data)
     seconds: list[tuple[float, float]] = []
@@ -143,9 +144,7 @@ def loader_and_step_seconds(
 
 def _train_on(batch: Batch, model: ProteinTransformer, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
-    scored = batch.targets != IGNORE
-    logits = model.head(model.hidden(batch.inputs, batch.mask)[scored])
-    F.cross_entropy(logits, batch.targets[scored]).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(*model.scored_logits(batch)).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

@@ -3,25 +3,28 @@
 A checkpoint is Lightning's, with one more key: the description that this file writes and reads.
 """
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.byte_alphabet import alphabet_from
+from protein_performer.data.objectives import Objective
 from protein_performer.errors import UserError
-from protein_performer.model.build import OWN_PACKAGE, build_model
+from protein_performer.inference.format import FORMAT, with_present_names
+from protein_performer.inference.objective import build_objective
+from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 from protein_performer.model.transformer import ProteinTransformer
 
 DESCRIPTION_KEY = "protein_performer"
-FORMAT = 1
 _MODULE_PREFIX = "model."  # of the network inside the LightningModule's state dict
+_BEST = Path("checkpoints", "best.ckpt")  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,22 @@ class Checkpoint:
 
     Attributes:
         model: in evaluation mode, on the CPU.
+        model_config: that it was built from.
         alphabet: of its tokens.
         residue_policy: what training did with characters outside the alphabet.
         objective: `mlm` or `causal`, or the name of the config that it was.
+        task: what the objective asks.
         residue_counts: (V,) how often each token occurs in the training set.
         config: the run's whole resolved config.
         step: optimizer steps taken.
     """
 
     model: ProteinTransformer
+    model_config: ModelConfig
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     objective: str
+    task: Objective
     residue_counts: list[int]
     config: dict[str, Any]
     step: int
@@ -64,42 +71,67 @@ def describe(
     }
 
 
-def load_checkpoint(
-    path: str | Path, *, trusted_packages: Sequence[str] = (OWN_PACKAGE,)
-) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, trusted_packages: Sequence[str] = ()) -> Checkpoint:
     """Read a checkpoint and rebuild its model, strictly: every weight is there and has its place.
 
     Args:
-        path: a `.ckpt` that a run wrote.
-        trusted_packages: where the model's attention may be imported from; see `build_model`.
+        path: a `.ckpt` that a run wrote, or the run's folder, for its `checkpoints/best.ckpt`.
+        trusted_packages: of your own, whose classes the file may name beside ours. Nothing that
+            stands in the file adds to them.
 
-    Raises: UserError for a file that is missing, is no checkpoint of ours, or does not fit.
+    Raises: UserError for a file that is missing, damaged, no checkpoint of ours, or does not fit.
     """
-    contents = _read(Path(path))
+    path = Path(path)
+    path = path / _BEST if path.is_dir() else path
+    contents = _read(path)
+    description = _description(contents, path)
     try:
-        description = contents[DESCRIPTION_KEY]
-    except KeyError:
+        return _rebuild(contents, description, trusted_packages)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: a part of its description is missing or not what it should be ({error!r})."
+            " Was it changed by another program?"
+        ) from error
+
+
+def _description(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    description = contents.get(DESCRIPTION_KEY)
+    if not isinstance(description, Mapping):
         raise UserError(
             f"{path}: expected a checkpoint of protein-performer, found no {DESCRIPTION_KEY!r} key."
             " Is it another program's?"
-        ) from None
-    if description["format"] != FORMAT:
-        raise UserError(
-            f"{path}: written in format {description['format']} by protein-performer"
-            f" {description['version']}; this one reads format {FORMAT}"
         )
+    if description.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: written in format {description.get('format')} by protein-performer"
+            f" {description.get('version')}; this one reads format {FORMAT}"
+        )
+    return description
+
+
+def _rebuild(
+    contents: Mapping[str, Any], description: Mapping[str, Any], trusted_packages: Sequence[str]
+) -> Checkpoint:
     alphabet = alphabet_from(description["alphabet"])
     config = description["config"]
-    model = build_model(config["model"], len(alphabet), trusted_packages=trusted_packages)
+    attention = with_present_names(config["model"]["attention"])
+    model_config = ModelConfig.from_plain({**config["model"], "attention": attention})
+    model = build_model(model_config, len(alphabet), trusted_packages=trusted_packages)
     try:
         model.load_state_dict(_network_weights(contents["state_dict"]), strict=True)
     except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit the config beside them: {error}") from None
+        raise UserError(f"the weights do not fit the config beside them: {error}") from None
     return Checkpoint(
         model=model.eval(),
+        model_config=model_config,
         alphabet=alphabet,
         residue_policy=description["residue_policy"],
         objective=config["objective"]["name"],
+        task=build_objective(
+            config["objective"]["task"], causal=model.causal, trusted_packages=trusted_packages
+        ),
         residue_counts=description["residue_counts"],
         config=config,
         step=contents["global_step"],
@@ -112,14 +144,34 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: there is no such checkpoint. A run writes RUN/checkpoints/best.ckpt and"
             " last.ckpt, and prints where."
         )
-    # torch.save writes a zip file; older pickles are refused before anything reads them.
-    if not is_zipfile(path):
-        raise UserError(f"{path}: not a checkpoint, or one whose end is missing")
+    check_whole(path)
     try:
-        contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError) as error:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    # The reader of a file that is no torch file, or names code, raises whatever it stumbles on.
+    except Exception as error:
         raise UserError(f"{path}: not a checkpoint of plain types: {error}") from None
+    if not isinstance(contents, dict):
+        raise UserError(f"{path}: not a checkpoint: expected a dict, got {type(contents).__name__}")
     return contents
+
+
+def check_whole(path: Path) -> None:
+    """Raise UserError unless the file is a zip file whose records agree with their checksums.
+
+    torch.save writes a zip file, and torch.load looks at no checksum: flipped bits would be other
+    weights. Older pickles, which run code, are refused before anything reads them.
+    """
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: not a checkpoint, or one whose end is missing")
+    cure = "Copy or fetch it again."
+    try:
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()
+    # Of a damaged file zipfile raises whatever it stumbles on.
+    except Exception as error:
+        raise UserError(f"{path}: not a checkpoint, or a damaged one ({error}). {cure}") from None
+    if damaged is not None:
+        raise UserError(f"{path}: damaged: its record {damaged} fails its checksum. {cure}")
 
 
 def _network_weights(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,16 +14,15 @@ import torch
 
 from protein_performer.alphabet import ResidueCounts
 from protein_performer.baselines import EmpiricalBaseline
-from protein_performer.batch import IGNORE
+from protein_performer.batch import Batch
 from protein_performer.data.batches.collate import Batches
 from protein_performer.data.batches.proteins import ProteinRows
 from protein_performer.data.batches.sampler import BatchKey
-from protein_performer.data.objectives import Codes, Objective
+from protein_performer.data.objectives import Codes
 from protein_performer.data.reading.records import ReadCounts, Record, read_records
 from protein_performer.errors import UserError
 from protein_performer.inference.trained_model import BATCH_TOKENS, TrainedModel, by_length
 from protein_performer.metrics import ResidueMetrics
-from protein_performer.model.build import build_object
 
 _RECORDS_AT_ONCE = 1024
 
@@ -71,13 +70,10 @@ def evaluate_source(
     Raises: UserError for a model of text, and for a source that cannot be read or has no protein.
     """
     model.check_reads_proteins()
-    objective = build_object("objective.task", model.checkpoint.config["objective"]["task"])
     counts = EvaluationCounts(0, 0, 0, ResidueCounts(), ReadCounts())
     metrics = ResidueMetrics(len(model.alphabet), model.alphabet.first_letter)
     for proteins in _encoded(model, read_records(source, counts=counts.reading), counts):
-        _score(
-            model, proteins, objective, metrics, max_length or max(map(len, proteins)), eval_seed
-        )
+        _score(model, proteins, metrics, max_length or max(map(len, proteins)), eval_seed)
         counts.proteins += len(proteins)
         cut = [len(p) - max_length for p in proteins if max_length and len(p) > max_length]
         counts.cut += len(cut)
@@ -95,7 +91,6 @@ def evaluate_source(
 def _score(
     model: TrainedModel,
     proteins: _Proteins,
-    objective: Objective,
     metrics: ResidueMetrics,
     max_length: int,
     eval_seed: int,
@@ -103,14 +98,12 @@ def _score(
     rows = ProteinRows(
         proteins, max_length=max_length, crop="start", seed=eval_seed, evaluating=True
     )
-    batches = Batches(rows, model.alphabet, objective)
+    batches = Batches(rows, model.alphabet, model.checkpoint.task)
     lengths = [min(len(each), max_length) for each in proteins]
     for members in by_length(lengths, BATCH_TOKENS):
         batch = batches[BatchKey(0, np.array(members))]
-        hidden = model.network.hidden(batch.inputs.to(model.device), batch.mask.to(model.device))
-        scored = batch.targets != IGNORE
-        logits = model.network.head(hidden[scored.to(model.device)])
-        metrics.update(logits.cpu(), batch.targets[scored])
+        logits, targets = model.network.scored_logits(Batch(*(x.to(model.device) for x in batch)))
+        metrics.update(logits.cpu(), targets.cpu())
 
 
 def _encoded(

@@ -18,7 +18,6 @@ from torch import Tensor
 from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import Checkpoint, load_checkpoint
-from protein_performer.model.build import OWN_PACKAGE
 
 Pooling = Literal["mean", "residue"]
 
@@ -29,14 +28,14 @@ def load(
     path: str | Path,
     *,
     device: str | torch.device | None = None,
-    trusted_packages: Sequence[str] = (OWN_PACKAGE,),
+    trusted_packages: Sequence[str] = (),
 ) -> "TrainedModel":
     """Load a checkpoint for use.
 
     Args:
-        path: a run's `checkpoints/best.ckpt`.
+        path: a run's `checkpoints/best.ckpt`, or the run's folder.
         device: where to compute; None takes a GPU if there is one.
-        trusted_packages: where the model's attention may be imported from; see `build_model`.
+        trusted_packages: see `load_checkpoint`.
 
     Raises: UserError; see `load_checkpoint`.
     """
@@ -66,7 +65,7 @@ class TrainedModel:
     @property
     def width(self) -> int:
         """E, the width of an embedding."""
-        return self.network.head.in_features
+        return self.network.width
 
     def check_reads_proteins(self) -> None:
         """Raise UserError if this was trained on text: files of proteins are not for it."""

@@ -1,6 +1,6 @@
 """Neighbours first: a short depthwise convolution in front of attention.
 
-Shapes: B batch, L positions, E model width, W kernel width.
+Shapes: B batch, L positions, T positions of a step, E model width, W kernel width.
 """
 
 import math
@@ -40,12 +40,46 @@ class ShortConvolution(nn.Module):
         nn.init.normal_(self.weight, std=0.3 / math.sqrt(kernel))
 
     def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, L, E) to (B, L, E); mask (B, L) bool, False at padding, which adds nothing."""
-        if mask is not None:
-            h = h * mask[..., None].to(h.dtype)
+        """(B, L, E) to (B, L, E).
+
+        Args:
+            h: hidden states.
+            mask: (B, L) bool, False at padding, which adds nothing; it stands before or behind a
+                row's tokens, not among them.
+        """
+        h = _without_padding(h, mask)
+        return self._convolve(h, F.pad(h, (0, 0, self.before, self.after)))
+
+    def init_state(self, batch_size: int) -> Tensor:
+        """(B, W - 1, E) zeros: the last tokens of each row, before there are any."""
+        return self.weight.new_zeros(batch_size, self.before, self.weight.shape[1])
+
+    def step(
+        self, h: Tensor, mask: Tensor | None, state: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, T, E) to (B, T, E), and the state after these positions. Causal layers only.
+
+        Args:
+            h: hidden states at the next positions.
+            mask: (B, T) bool, False at padding, which stands behind a row's tokens.
+            state: from `init_state` or the last `step`; it is not changed.
+        """
+        assert state is not None and self.after == 0, "a state is of a causal layer"
+        known = torch.cat([state.to(h.dtype), _without_padding(h, mask)], dim=1)
+        mixed = self._convolve(known[:, self.before :], known)
+        if mask is None:
+            return mixed, known[:, h.shape[1] :]
+        last = torch.arange(self.before, device=h.device) + mask.sum(-1, keepdim=True)
+        return mixed, known.gather(1, last[..., None].expand(-1, -1, h.shape[2]))
+
+    def _convolve(self, h: Tensor, padded: Tensor) -> Tensor:
+        """H and the weighted sum of its neighbours; padded (B, L + W - 1, E)."""
         length = h.shape[1]
-        padded = F.pad(h, (0, 0, self.before, self.after))
         mixed = h
         for offset, weight in enumerate(self.weight):
             mixed = torch.addcmul(mixed, padded[:, offset : offset + length], weight)
         return mixed
+
+
+def _without_padding(h: Tensor, mask: Tensor | None) -> Tensor:
+    return h if mask is None else h * mask[..., None].to(h.dtype)

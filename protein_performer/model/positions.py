@@ -3,27 +3,66 @@
 Shapes: B batch, H heads, L positions, D head width, E model width.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self, override
 
 from protein_performer.errors import UserError
+from protein_performer.model.config import TrunkConfig
 
-Positions = Literal["rotary", "learned", "sinusoidal", "none"]
 
-
-def token_positions(length: int, mask: Tensor | None, device: torch.device) -> Tensor:
+def token_positions(
+    length: int, mask: Tensor | None, device: torch.device, before: Tensor | None = None
+) -> Tensor:
     """(1, L) or (B, L) int64 positions, 0 at the first token of each row.
 
-    Counted over tokens rather than columns, so that padding on the left moves nothing.
+    Counted over tokens rather than columns, so that padding moves nothing.
+
+    Args:
+        length: L.
+        mask: (B, L) bool, False at padding.
+        device: of the result.
+        before: (B,) how many tokens each row has had in earlier steps; None for none.
     """
     if mask is None:
-        return torch.arange(length, device=device)[None]
-    return (mask.long().cumsum(-1) - 1).clamp_min(0)
+        positions = torch.arange(length, device=device)[None]
+    else:
+        positions = mask.long().cumsum(-1) - 1
+    return (positions if before is None else positions + before[:, None]).clamp_min(0)
 
 
-class RotaryPositions(nn.Module):
+class _Frequencies(nn.Module):
+    """Angles that grow with the position, at D/2 speeds from 1 to 1/base, geometrically.
+
+    They stay in float32 at least, whatever the model is cast to: in bfloat16, with its 8 bits,
+    positions 256 and 257 are the same one.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, base: float) -> None:
+        super().__init__()
+        exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+        # A function of the config alone: not part of the state dict.
+        self.register_buffer("frequencies", (base**-exponents).float(), persistent=False)
+
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.frequencies
+        moved: Any = super()._apply(fn, recurse)
+        if self.frequencies.dtype.itemsize < before.dtype.itemsize:
+            self.frequencies = before.to(self.frequencies.device, torch.float32)
+        return moved
+
+    def angles(self, positions: Tensor) -> Tensor:
+        """(...,) positions to (..., D/2) angles in radians."""
+        return positions[..., None].float() * self.frequencies
+
+
+class RotaryPositions(_Frequencies):
     """Turns each pair of query or key coordinates by an angle that grows with the position.
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2, in the half-split pairing: coordinate i
@@ -31,22 +70,17 @@ class RotaryPositions(nn.Module):
     softmax kernel without bias.
     """
 
-    frequencies: Tensor
-
     def __init__(self, head_dim: int, base: float = 10_000.0) -> None:
-        super().__init__()
         if head_dim % 2:
             raise UserError(
                 f"rotary positions turn pairs of coordinates, so the head width must be even; got"
                 f" head_dim={head_dim}. Choose d_model / num_heads even, or positions=sinusoidal."
             )
-        exponents = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
-        # A function of the config alone: not part of the state dict.
-        self.register_buffer("frequencies", (base**-exponents).float(), persistent=False)
+        super().__init__(head_dim, base)
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L) positions to cosines and sines, (B, 1, L, D/2) float32 each."""
-        angles = positions[:, None, :, None].float() * self.frequencies
+        angles = self.angles(positions[:, None])
         return angles.cos(), angles.sin()
 
 
@@ -67,17 +101,19 @@ class LearnedPositions(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """(B, L) positions to (B, L, E) vectors. Raises UserError beyond the table."""
-        if positions.shape[-1] > self.table.num_embeddings:
+        size = self.table.num_embeddings
+        # A compiled model is not stopped to look: a position beyond is then an index error.
+        if not torch.compiler.is_compiling() and positions.numel() and int(positions.max()) >= size:
             raise UserError(
-                f"positions=learned holds {self.table.num_embeddings} positions, the input has"
-                f" {positions.shape[-1]} tokens. Crop the proteins (data.max_length), train with a"
-                " larger model.max_length, or use positions=rotary, which has no limit."
+                f"positions=learned holds {size} positions, the input has"
+                f" {int(positions.max()) + 1} tokens. Crop the proteins (data.max_length), train"
+                " with a larger model.max_length, or use positions=rotary, which has no limit."
             )
         vectors: Tensor = self.table(positions)
         return vectors
 
 
-class SinusoidalPositions(nn.Module):
+class SinusoidalPositions(_Frequencies):
     """Fixed sines and cosines, added to the token embedding; any length.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; the sines stand in the first half of
@@ -85,40 +121,20 @@ class SinusoidalPositions(nn.Module):
     next linear layer absorbs). Scaled by `scale`, since token embeddings here start at std 0.02.
     """
 
-    frequencies: Tensor
-
     def __init__(self, width: int, base: float = 10_000.0, scale: float = 0.02) -> None:
-        super().__init__()
         if width % 2:
             raise UserError(f"positions=sinusoidal needs an even d_model, got {width}")
-        exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+        super().__init__(width, base)
         self.scale = scale
-        self.register_buffer("frequencies", (base**-exponents).float(), persistent=False)
 
     def forward(self, positions: Tensor) -> Tensor:
         """(B, L) positions to (B, L, E) vectors."""
-        angles = positions[..., None].float() * self.frequencies
+        angles = self.angles(positions)
         return torch.cat((angles.sin(), angles.cos()), dim=-1) * self.scale
 
 
-def added_positions(
-    positions: Positions, width: int, max_length: int | None
-) -> LearnedPositions | SinusoidalPositions | None:
-    """The positions that are added to embeddings of this width, if that kind is.
-
-    Raises: UserError for an unknown kind, or a max_length that does not go with the kind.
-    """
-    if (positions == "learned") != (max_length is not None):
-        raise UserError(
-            "model.max_length is the table size of positions=learned: set it with that kind and"
-            f" leave it null with any other; got positions={positions}, max_length={max_length}"
-        )
-    if positions == "learned" and max_length is not None:
-        return LearnedPositions(width, max_length)
-    if positions == "sinusoidal":
-        return SinusoidalPositions(width)
-    if positions not in ("rotary", "none"):
-        raise UserError(
-            f"model.positions: expected rotary, learned, sinusoidal or none, got {positions!r}"
-        )
-    return None
+def added_positions(trunk: TrunkConfig) -> LearnedPositions | SinusoidalPositions | None:
+    """The positions that are added to embeddings, if the trunk has such."""
+    if trunk.max_length is not None:
+        return LearnedPositions(trunk.d_model, trunk.max_length)
+    return SinusoidalPositions(trunk.d_model) if trunk.positions == "sinusoidal" else None

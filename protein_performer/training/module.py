@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.baselines import EmpiricalBaseline
-from protein_performer.batch import IGNORE, Batch
+from protein_performer.batch import Batch
 from protein_performer.inference.checkpoint import DESCRIPTION_KEY
 from protein_performer.metrics import ResidueMetrics
 from protein_performer.model.transformer import ProteinTransformer
@@ -66,15 +66,9 @@ class LanguageModel(pl.LightningModule):
     def _make_metrics(self) -> ResidueMetrics:
         return ResidueMetrics(len(self.alphabet), self.alphabet.first_letter, self.alphabet.unit)
 
-    def scored_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(N, V) logits and (N,) targets where there is a target; the rest is not computed."""
-        scored = batch.targets != IGNORE
-        hidden = self.model.hidden(batch.inputs, batch.mask)
-        return self.model.head(hidden[scored]), batch.targets[scored]
-
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss over the scored positions of all ranks' share of the global batch."""
-        logits, targets = self.scored_logits(batch)
+        logits, targets = self.model.scored_logits(batch)
         nll = F.cross_entropy(logits.float(), targets, reduction="sum")
         # Gradients are averaged over ranks, whose shares hold different numbers of targets: with
         # the global mean number as divisor, two ranks take the step that one would.
@@ -91,7 +85,7 @@ class LanguageModel(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Add the batch to the validation sums."""
-        self.val_metrics.update(*self.scored_logits(batch))
+        self.val_metrics.update(*self.model.scored_logits(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Ratios of the sums: `val/perplexity` and its like."""
@@ -99,7 +93,7 @@ class LanguageModel(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Add the batch to the sums of its test set."""
-        self._test_metrics()[dataloader_idx][1].update(*self.scored_logits(batch))
+        self._test_metrics()[dataloader_idx][1].update(*self.model.scored_logits(batch))
 
     def on_test_epoch_end(self) -> None:
         """`test/...`, and `ood/...` if held out: model and baseline on the same targets."""
