@@ -13,6 +13,7 @@ from runs import ROOT
 import train  # noqa: F401  (registers the resolver that the trainer's config uses)
 from protein_performer.errors import UserError
 from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 
 CONF = ROOT / "conf"
 # FAVOR++ needs a number for what it would otherwise measure on the whole sequence.
@@ -71,10 +72,10 @@ def test_every_model_builds_and_learns(name, objective):
     assert config["causal"] is causal
     if causal and name in REFUSED_CAUSALLY:
         with pytest.raises(UserError, match="causal"):
-            build_model(config, 30)
+            build_model(ModelConfig.from_plain(config), 30)
         return
     torch.manual_seed(0)
-    model = build_model(config, 30)
+    model = build_model(ModelConfig.from_plain(config), 30)
     assert len({id(mechanism) for mechanism in model.mechanisms}) == 2
     first, last = learn(model, causal)
     # `values` mixes nothing: it can only learn the five letters' frequencies.
@@ -86,7 +87,7 @@ def test_every_model_builds_and_learns(name, objective):
 def test_every_size_is_what_it_says(name):
     config = compose_config(f"size={name}", "model=transformer")["model"]
     with torch.device("meta"):
-        model = build_model(config, 30)
+        model = build_model(ModelConfig.from_plain(config), 30)
     assert len(model.mechanisms) == config["num_layers"]
     if name == "paper":  # section 4.3: (heads, layers, d_ff, d) = (8, 36, 1024, 512)
         shape = [config[key] for key in ("num_heads", "num_layers", "d_ff", "d_model")]
@@ -96,7 +97,7 @@ def test_every_size_is_what_it_says(name):
 @pytest.mark.parametrize("name", names("optimizer"))
 def test_every_optimizer_takes_every_parameter_once(name):
     config = compose_config(f"optimizer={name}", "size=tiny")
-    model = build_model(config["model"], 30)
+    model = build_model(ModelConfig.from_plain(config["model"]), 30)
     optimizer = instantiate(config["optimizer"])(model)
     taken = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(taken) == sorted(id(p) for p in model.parameters())

@@ -17,7 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 
 BASICS = [
     *("errors", "addresses", "alphabet", "byte_alphabet", "batch", "files", "metrics"),
-    "baselines",
+    *("baselines", "registry"),
 ]
 # Each room with those that it may import; `basics` are the files of that list.
 ROOMS = {

@@ -5,6 +5,7 @@ import torch
 from protein_performer.alphabet import Alphabet
 from protein_performer.inference.checkpoint import DESCRIPTION_KEY, describe
 from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 
 SOFTMAX = {"_target_": "protein_performer.attention.softmax.Softmax"}
 RELU = {
@@ -41,17 +42,18 @@ def tiny_config(objective="mlm", attention=SOFTMAX, **trunk):
     }
 
 
-def tiny_network(config):
+def tiny_network(config, trusted_packages=()):
     torch.manual_seed(0)
-    network = build_model(config["model"], len(Alphabet()))
+    model_config = ModelConfig.from_plain(config["model"])
+    network = build_model(model_config, len(Alphabet()), trusted_packages=trusted_packages)
     with torch.no_grad():  # larger weights than at the start of training, so that leaks show
         for parameter in network.parameters():
             parameter.mul_(3)
     return network.eval()
 
 
-def write_checkpoint(path, config, *, policy="unknown", **changes):
-    network = tiny_network(config)
+def write_checkpoint(path, config, *, policy="unknown", trusted_packages=(), **changes):
+    network = tiny_network(config, trusted_packages)
     contents = {
         "state_dict": {f"model.{name}": value for name, value in network.state_dict().items()},
         "global_step": 7,

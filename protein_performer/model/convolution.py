@@ -54,9 +54,7 @@ class ShortConvolution(nn.Module):
         """(B, W - 1, E) zeros: the last tokens of each row, before there are any."""
         return self.weight.new_zeros(batch_size, self.before, self.weight.shape[1])
 
-    def step(
-        self, h: Tensor, mask: Tensor | None, state: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def step(self, h: Tensor, mask: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, E) to (B, T, E), and the state after these positions. Causal layers only.
 
         Args:
@@ -64,7 +62,6 @@ class ShortConvolution(nn.Module):
             mask: (B, T) bool, False at padding, which stands behind a row's tokens.
             state: from `init_state` or the last `step`; it is not changed.
         """
-        assert state is not None and self.after == 0, "a state is of a causal layer"
         known = torch.cat([state.to(h.dtype), _without_padding(h, mask)], dim=1)
         mixed = self._convolve(known[:, self.before :], known)
         if mask is None:

@@ -134,8 +134,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, BlockState]:
         """What attention adds at (B, T, E) next positions, and the state after them."""
         normed, convolved = self.attention_norm(x), state.convolution
-        if self.convolution is not None:
-            normed, convolved = self.convolution.step(normed, mask, state.convolution)
+        if self.convolution is not None and convolved is not None:
+            normed, convolved = self.convolution.step(normed, mask, convolved)
         added, attended = self.attention.step(normed, mask, rotation, state.attention)
         return self.dropout(added), BlockState(convolved, attended)
 
@@ -153,5 +153,6 @@ class Block(nn.Module):
         attention = stepping(self.attention.mechanism).init_state(
             batch_size, device=like.device, dtype=like.dtype
         )
-        convolution = self.convolution
-        return BlockState(convolution and convolution.init_state(batch_size), attention)
+        if self.convolution is None:
+            return BlockState(None, attention)
+        return BlockState(self.convolution.init_state(batch_size), attention)

@@ -4,7 +4,6 @@ Shapes: B batch, H heads, L positions, D head width, E model width.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +51,7 @@ class _Frequencies(nn.Module):
     @override
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.frequencies
-        moved: Any = super()._apply(fn, recurse)
+        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.frequencies.dtype.itemsize < before.dtype.itemsize:
             self.frequencies = before.to(self.frequencies.device, torch.float32)
         return moved

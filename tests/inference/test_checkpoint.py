@@ -77,7 +77,7 @@ def test_a_checkpoint_cannot_name_code_from_elsewhere(tmp_path):
     attention = contents[DESCRIPTION_KEY]["config"]["model"]["attention"]
     attention["_target_"] = "os.system"
     torch.save(contents, tmp_path / "a.ckpt")
-    with pytest.raises(UserError, match="outside protein_performer"):
+    with pytest.raises(UserError, match="trust its package"):
         load_checkpoint(tmp_path / "a.ckpt")
 
 

@@ -12,7 +12,7 @@ from runs import compose_run, write_proteins
 from torch.testing import assert_close
 
 from protein_performer.inference.checkpoint import load_checkpoint
-from protein_performer.model.build import MOVED_TARGETS
+from protein_performer.inference.format import MOVED_TARGETS
 from train import train
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "format1"

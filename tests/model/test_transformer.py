@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.softmax import Softmax
 from protein_performer.errors import UserError
+from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
 
 V = 30
@@ -16,7 +17,8 @@ def make_model(
 ):
     torch.manual_seed(0)
     options = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_ff": 48} | extra
-    model = ProteinTransformer(V, attention, causal=causal, positions=positions, **options)
+    trunk = TrunkConfig(causal=causal, positions=positions, **options)
+    model = ProteinTransformer(V, attention, trunk)
     # Larger weights than at the start of training, so that a leak would show.
     with torch.no_grad():
         for parameter in model.parameters():
@@ -141,7 +143,7 @@ def test_logits_are_the_head_over_the_hidden_states():
         ({"max_length": 10}, "max_length"),
         ({"convolution": 4}, r"model\.convolution"),
         ({"convolution": 1}, r"model\.convolution"),
-        ({"positions": "alibi"}, "expected rotary"),
+        ({"positions": "alibi"}, "expected one of rotary"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -154,3 +156,38 @@ def test_learned_positions_end_with_an_error():
     model(random_tokens(1, 8))
     with pytest.raises(UserError, match=r"holds 8 positions, the input has\s+9"):
         model(random_tokens(1, 9))
+
+
+def test_the_table_of_learned_positions_counts_tokens_not_padding():
+    model = make_model(positions="learned", max_length=8)
+    tokens = random_tokens(1, 12)
+    mask = torch.arange(12)[None] >= 4
+    assert_close(model(tokens, mask)[:, 4:], model(tokens[:, 4:]), rtol=1e-12, atol=1e-12)
+
+
+@PLAIN_AND_CONVOLVED
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_inside_a_row_is_as_if_it_were_cut_out(convolution, causal):
+    model = make_model(causal=causal, convolution=convolution)
+    tokens = random_tokens(2, 12)
+    mask = torch.ones(2, 12, dtype=torch.bool)
+    mask[0, 4:7] = mask[1, :2] = mask[1, 9] = False
+    padded = model(tokens, mask)
+    assert padded.isfinite().all()
+    for row in (0, 1):
+        alone = model(tokens[row, mask[row]][None])[0]
+        assert_close(padded[row, mask[row]], alone, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "sinusoidal"])
+def test_positions_stay_exact_in_a_model_of_bfloat16(positions):
+    """In bfloat16 frequencies, positions beyond 256 run together: 0.3 of the angles' range."""
+    exact = make_model(positions=positions, dtype=torch.float32)
+    cast = make_model(positions=positions, dtype=torch.float32).to(torch.bfloat16)
+    where = torch.arange(2000)[None]
+    name = "rotary" if positions == "rotary" else "added_positions"
+    wanted, got = getattr(exact, name)(where), getattr(cast, name)(where)
+    for a, b in zip(wanted, got, strict=True):
+        assert torch.equal(a, b)
+    assert cast(random_tokens(2, 9)).dtype == torch.bfloat16
+    assert getattr(cast.float(), name).frequencies.dtype == torch.float32

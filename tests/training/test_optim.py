@@ -9,6 +9,7 @@ from torch import nn
 
 from protein_performer.errors import UserError
 from protein_performer.model.build import build_model
+from protein_performer.model.config import ModelConfig
 from protein_performer.training.optim import muon, orthogonalize
 
 OPTIONS = {"lr": 0.01, "momentum": 0.9, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.1}
@@ -16,7 +17,7 @@ OPTIONS = {"lr": 0.01, "momentum": 0.9, "betas": (0.9, 0.98), "eps": 1e-9, "weig
 
 def model():
     torch.manual_seed(0)
-    return build_model(tiny_config()["model"], 30).double()
+    return build_model(ModelConfig.from_plain(tiny_config()["model"]), 30).double()
 
 
 def step(optimizer, model, seed=0):
