@@ -52,7 +52,7 @@ def train(cfg: DictConfig) -> Metrics:
         make_optimizer=instantiate(cfg.optimizer),
         schedule=instantiate(cfg.schedule),
         test_names=data.test_names,
-        description=describe(config, data.alphabet, data.preparation.residue_policy, counts),
+        description=describe(config, data.alphabet, data.preprocessing.residue_policy, counts),
     )
     loggers = _instantiate_each(cfg.logger)
     callbacks = _instantiate_each(cfg.callbacks)

@@ -42,9 +42,9 @@ import sys
 from functools import partial
 from protein_performer.cli import main
 from protein_performer.commands import prepare as command
-from protein_performer.data.preparing import encoding
+from protein_performer.data.preparing import tokenizer
 if __name__ == "__main__":
-    encoding._BUNDLE = 1 << 18
+    tokenizer._BUNDLE = 1 << 18
     command.prepare = partial(command.prepare, commit_seconds=0)
     sys.exit(main(["prepare", *sys.argv[1:]]))
 """

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))  # for train.py, which is a script and no package
 SMALL = (
     "data.max_length=64",
     "data.batch_tokens=2048",
-    "data.splits.valid=0.1",
+    "data.splits.val=0.1",
     "data.splits.test=0.1",
     "data.splits.ood=0.1",
     f"data.splits.clusters={CLUSTERS}",

@@ -13,14 +13,14 @@ from pathlib import Path
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.records import read_blocks
 from protein_performer.data.splits import SplitRule
 
 ISAL, ZLIB = "isal", "zlib"  # what inflates
-SPLITS = SplitRule(valid=0.001, test=0.01)  # those of data=trembl
-PREPARATION = Preparation(Alphabet(), "error", SPLITS)
+SPLITS = SplitRule(val=0.001, test=0.01)  # those of data=trembl
+PREPARATION = ProteinPreprocessing(Alphabet(), "error", SPLITS)
 
 
 def codecs() -> list[str]:

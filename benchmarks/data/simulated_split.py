@@ -12,9 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data.loading import data_module
+from protein_performer.data.manifest import MANIFEST, open_split, read_manifest
 from protein_performer.data.preparing.prepare import SHARD_PROTEINS
-from protein_performer.data.storage.prepared import MANIFEST, open_split, read_manifest
-from protein_performer.data.storage.shards import BY_LENGTH, LENGTH_COUNTS, ShardMeta, shard_path
+from protein_performer.data.shards import (
+    BY_LENGTH,
+    LENGTH_COUNTS,
+    SHARD_FILES,
+    ShardMeta,
+    file_sha256,
+    shard_path,
+)
 
 _PART = 2**12  # proteins of a shard whose places are written at once
 
@@ -37,11 +44,15 @@ def simulate(folder: Path, shards: int) -> int:
             file.truncate(int(offsets[-1]))
     np.save(folder / "train" / LENGTH_COUNTS, np.bincount(lengths) * shards)
     _write_by_length(folder / "train" / BY_LENGTH, lengths, shards)
-    meta = ShardMeta(SHARD_PROTEINS, int(offsets[-1]), {})._asdict()
+    sha256 = {kind: file_sha256(shard_path(folder / "train", 0, kind)) for kind in SHARD_FILES}
+    meta = ShardMeta(SHARD_PROTEINS, int(offsets[-1]), sha256)._asdict()
     manifest["splits"]["train"] |= {
         "proteins": SHARD_PROTEINS * shards,
         "residues": int(offsets[-1]) * shards,
         "shards": [meta] * shards,
+        "index_sha256": {
+            name: file_sha256(folder / "train" / name) for name in (BY_LENGTH, LENGTH_COUNTS)
+        },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return SHARD_PROTEINS * shards

@@ -19,17 +19,16 @@ from rich.console import Console
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.fetching.byte_bar import byte_bar
+from protein_performer.data.manifest import open_split, verify
 from protein_performer.data.preparing.folder_report import (
     FolderReport,
     LengthCounts,
     describe_folder,
 )
-from protein_performer.data.preparing.prepare import Preparation, prepare
-from protein_performer.data.preparing.verify import verify
-from protein_performer.data.preparing.work import write_whole
+from protein_performer.data.preparing.journal import write_whole
+from protein_performer.data.preparing.lengths import PAPER
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import By, SplitRule
-from protein_performer.data.storage.lengths import PAPER
-from protein_performer.data.storage.prepared import open_split
 from protein_performer.errors import UserError
 from protein_performer.reporting.plots import proteins_figure
 
@@ -65,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot", type=Path, metavar="FILE", help=f"for the picture, instead of OUT/{PICTURE}"
     )
     split = parser.add_argument_group("splits")
-    split.add_argument("--split-valid", type=float, default=0.001, metavar="SHARE")
+    split.add_argument("--split-val", type=float, default=0.001, metavar="SHARE")
     split.add_argument("--split-test", type=float, default=0.01, metavar="SHARE")
     split.add_argument(
         "--split-by", choices=get_args(By), default="sequence", help="what is drawn by lot"
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             raise UserError(f"--verify: expected one folder, got {len(args.paths)}")
         found = verify(Path(out))
         console.print(
-            f"{out}: whole. {found.proteins:,} proteins, {found.residues:,} residues, none twice.",
+            f"{out}: whole. {found.proteins:,} proteins, {found.residues:,} residues.",
             soft_wrap=True,
         )
         return dict(found._asdict())
@@ -103,7 +102,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         raise UserError("expected at least one source and the folder to write")
     if args.workers < 0:
         raise UserError(f"--workers: expected at least 0, got {args.workers}")
-    how = Preparation(Alphabet(), args.residue_policy, _rule(args))
+    how = ProteinPreprocessing(Alphabet(), args.residue_policy, _rule(args))
     manifest = _prepare(sources, Path(out), how, args.workers)
     report, picture = _report(Path(out), manifest, args.plot)
     for paragraph in report.paragraphs(with_paper=True):
@@ -121,7 +120,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 def _rule(args: argparse.Namespace) -> SplitRule:
     return SplitRule(
-        args.split_valid,
+        args.split_val,
         args.split_test,
         ood=args.split_ood,
         clusters=args.split_clusters,
@@ -131,7 +130,9 @@ def _rule(args: argparse.Namespace) -> SplitRule:
     )
 
 
-def _prepare(sources: list[str], out: Path, how: Preparation, workers: int) -> dict[str, Any]:
+def _prepare(
+    sources: list[str], out: Path, how: ProteinPreprocessing, workers: int
+) -> dict[str, Any]:
     with byte_bar() as bar:
         task = bar.add_task("preparing", total=None)
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from protein_performer.data.preparing.recipe import Recipe, fingerprints
+from protein_performer.data.manifest import is_prepared, read_manifest
+from protein_performer.data.preparing.preprocessing import Preprocessing, fingerprints
 from protein_performer.data.reading.remote import is_address
-from protein_performer.data.storage.prepared import is_prepared, read_manifest
 from protein_performer.errors import UserError
 
 
-def prepared_folder(sources: Sequence[str], how: Recipe, cache: Path | None) -> Path:
+def prepared_folder(sources: Sequence[str], how: Preprocessing, cache: Path | None) -> Path:
     """Where the prepared form of the sources belongs, whether it is there or not.
 
     Args:
-        sources: see `Recipe.expand`.
+        sources: see `Preprocessing.expand`.
         how: they are prepared.
         cache: the folder for such folders; None for `prepared/` beside the first source.
     """

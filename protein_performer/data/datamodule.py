@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.batches.batching import Batching, Seat
-from protein_performer.data.batches.contexts import Context, RowRule
+from protein_performer.data.batches.batching import Batching, Rank
 from protein_performer.data.batches.loader import ResumableLoader
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.data.batches.proteins import Crop
+from protein_performer.data.batches.row_rule import Context, RowRule
 from protein_performer.data.modes import (
     FromShards,
     FromStream,
@@ -27,10 +27,10 @@ from protein_performer.data.modes import (
 )
 from protein_performer.data.objectives import Objective
 from protein_performer.data.origins import Sources, make_origin
-from protein_performer.data.preparing.recipe import Recipe
+from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.report import DataReport, make_report, padding_share
+from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.shards import StoredSplit
 from protein_performer.data.streaming.stream import StreamLoader
 from protein_performer.errors import UserError
 
@@ -108,14 +108,14 @@ class ProteinDataModule(pl.LightningDataModule):
             check_streamable(self.row_rule, batch_tokens, buffer)
 
     @property
-    def preparation(self) -> Recipe:
+    def preprocessing(self) -> Preprocessing:
         """How the records became tokens in splits."""
-        return self.origin.preparation
+        return self.origin.preprocessing
 
     @property
     def alphabet(self) -> Alphabet:
         """How residues became tokens."""
-        return self.preparation.alphabet
+        return self.preprocessing.alphabet
 
     @property
     def folder(self) -> Path:
@@ -169,11 +169,11 @@ class ProteinDataModule(pl.LightningDataModule):
     @property
     def test_names(self) -> tuple[str, ...]:
         """The splits that `test_dataloader` goes through: `test`, and `ood` if one is held out."""
-        return ("test", "ood") if self.preparation.holds_out else ("test",)
+        return ("test", "ood") if self.preprocessing.holds_out else ("test",)
 
     def setup(self, stage: str) -> None:
         """Check that no split in use is empty, and say what there is."""
-        wanted = {"fit": ("train", "valid"), "validate": ("valid",), "test": self.test_names}
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "test": self.test_names}
         for name in wanted.get(stage, ()):
             if len(self.split(name)) == 0:
                 raise UserError(f"{self.origin.name}: the {name} split is empty. {self._advice}")
@@ -184,7 +184,7 @@ class ProteinDataModule(pl.LightningDataModule):
 
     @property
     def _advice(self) -> str:
-        advice = self.preparation.advice
+        advice = self.preprocessing.advice
         return advice if self.head is None else f"Raise data.head, or: {advice}"
 
     def _tell(self) -> None:
@@ -202,7 +202,7 @@ class ProteinDataModule(pl.LightningDataModule):
             self._training.end()
 
     def split(self, name: str) -> StoredSplit:
-        """The stored proteins of `train`, `valid`, `test` or `ood`."""
+        """The stored proteins of `train`, `val`, `test` or `ood`."""
         _ = self.manifest  # prepares
         return self.origin.split(name)
 
@@ -238,11 +238,11 @@ class ProteinDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader | StreamLoader:
         """Batches of training, from where the checkpoint stopped."""
         self.prepare_data()
-        return self._training.loader(self._seat())
+        return self._training.loader(self._rank())
 
     def val_dataloader(self) -> ResumableLoader:
         """Batches of the validation set, always the same."""
-        return self._evaluation_loader("valid")
+        return self._evaluation_loader("val")
 
     def test_dataloader(self) -> list[ResumableLoader]:
         """Batches of the test sets, in the order of `test_names`."""
@@ -250,17 +250,17 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def _evaluation_loader(self, name: str) -> ResumableLoader:
         return self._of_evaluation.loader(
-            self.split(name), self._seat(), num_workers=self.num_workers
+            self.split(name), self._rank(), num_workers=self.num_workers
         )
 
-    def _seat(self) -> Seat:
+    def _rank(self) -> Rank:
         if self.trainer is None:
-            return Seat()
+            return Rank()
         # Lightning saves inside on_train_batch_end, before it counts the batch as completed;
         # `processed` already holds it, and never holds a batch that an exception broke off.
         # No reference to self: in a cycle, a loader's workers take seconds to end.
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return Seat(
+        return Rank(
             self.trainer.global_rank, self.trainer.world_size, lambda: progress.total.processed
         )
 

@@ -8,16 +8,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.batches.batching import Batching, Seat
-from protein_performer.data.batches.contexts import RowRule
+from protein_performer.data.batches.batching import Batching, Rank
 from protein_performer.data.batches.loader import ResumableLoader
+from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.origins import Sources
-from protein_performer.data.preparing.encoding import Encoder, digest_each
-from protein_performer.data.preparing.prepare import Preparation
+from protein_performer.data.preparing.prepare import ProteinPreprocessing
+from protein_performer.data.preparing.tokenizer import Tokenizer, digest_each
 from protein_performer.data.reading.remote import is_address
 from protein_performer.data.reading.sources import expand, size
+from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SPLITS, TRAIN
-from protein_performer.data.storage.shards import StoredSplit
 from protein_performer.data.streaming.buffers import BufferReader
 from protein_performer.data.streaming.stream import Position, StreamedBatches, StreamLoader
 from protein_performer.errors import UserError
@@ -48,7 +48,7 @@ class TrainingData(Protocol):
         """
         ...
 
-    def loader(self, seat: Seat) -> ResumableLoader | StreamLoader:
+    def loader(self, rank: Rank) -> ResumableLoader | StreamLoader:
         """The batches from the position on."""
         ...
 
@@ -94,10 +94,10 @@ class FromShards:
             epoch, batch = epoch + 1, 0
         return {"epoch": epoch, "batch": batch}
 
-    def loader(self, seat: Seat) -> ResumableLoader:
+    def loader(self, rank: Rank) -> ResumableLoader:
         """See `TrainingData`."""
         self._loading = self._batching.loader(
-            self._split("train"), seat, num_workers=self._num_workers, start=self._start
+            self._split("train"), rank, num_workers=self._num_workers, start=self._start
         )
         return self._loading
 
@@ -123,11 +123,11 @@ class FromStream:
         buffer: int,
         num_workers: int,
     ) -> None:
-        how = origin.preparation
-        assert isinstance(how, Preparation)  # see `books.recipe_for`
+        how = origin.preprocessing
+        assert isinstance(how, ProteinPreprocessing)  # see `books.preprocessing_for`
         self._origin = origin
         self._batching = batching
-        self._encoder = Encoder(how.alphabet, how.residue_policy, how.splits)
+        self._tokenizer = Tokenizer(how.alphabet, how.residue_policy, how.splits)
         self._buffer = buffer
         self._num_workers = num_workers
         self._start = Position()
@@ -146,8 +146,8 @@ class FromStream:
         known_by = [name if is_address(name) else Path(name).name for name in names]
         return {
             "sources": [[known, size(name)] for known, name in zip(known_by, names, strict=True)],
-            "head": self._origin.preparation.head,
-            "residue_policy": self._encoder.policy,
+            "head": self._origin.preprocessing.head,
+            "residue_policy": self._tokenizer.policy,
         }
 
     def begin(self) -> None:
@@ -163,7 +163,7 @@ class FromStream:
         loading = self._loading
         return (self._start if loading is None else loading.position()).plain()
 
-    def loader(self, seat: Seat) -> StreamLoader:
+    def loader(self, rank: Rank) -> StreamLoader:
         """See `TrainingData`.
 
         Raises: UserError if the ranks could not share every batch.
@@ -171,20 +171,20 @@ class FromStream:
         rule, tokens = self._batching.row_rule, self._batching.batch_tokens
         assert rule.row_tokens is not None
         least = (tokens // rule.row_tokens + 1) // 2  # see `order.make_buckets`
-        if least < seat.num_ranks:
+        if least < rank.world_size:
             raise UserError(
                 f"a batch of {tokens:,} tokens may hold no more than {least} rows of up to"
-                f" {rule.row_tokens:,}, which {seat.num_ranks} ranks cannot share. Raise"
+                f" {rule.row_tokens:,}, which {rank.world_size} ranks cannot share. Raise"
                 " data.batch_tokens, lower data.max_length, or use fewer ranks."
             )
-        self._encoder.rule.load()  # here, and not once in every worker
+        self._tokenizer.rule.load()  # here, and not once in every worker
         names = expand(self._origin.names)
-        reader = BufferReader(names, self._encoder, self._buffer, self._held_out(), rule.cuts_to)
+        reader = BufferReader(names, self._tokenizer, self._buffer, self._held_out(), rule.cuts_to)
         self._loading = StreamLoader(
-            StreamedBatches(reader, self._batching, seat),
+            StreamedBatches(reader, self._batching, rank),
             num_workers=self._num_workers,
             start=self._start,
-            seat=seat,
+            rank=rank,
         )
         return self._loading
 

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.cache import other_forms, prepared_folder
 from protein_performer.data.fetching.remote_shards import RemoteFolder
-from protein_performer.data.preparing.books import recipe_for, recipe_from
+from protein_performer.data.manifest import check_alphabet, open_split, read_manifest
+from protein_performer.data.preparing.books import preprocessing_for, preprocessing_from
 from protein_performer.data.preparing.prepare import prepare
-from protein_performer.data.preparing.recipe import Recipe
+from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.reading.remote import is_address
+from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import check_alphabet, open_split, read_manifest
-from protein_performer.data.storage.shards import StoredSplit
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Origin(Protocol):
         ...
 
     @property
-    def preparation(self) -> Recipe:
+    def preprocessing(self) -> Preprocessing:
         """How its records became tokens in splits."""
         ...
 
@@ -63,7 +63,7 @@ class Sources:
 
     Args:
         sources: files, globs or addresses; empty for what `download` fetches.
-        preparation: how records become tokens in splits.
+        preprocessing: how records become tokens in splits.
         cache_dir: where prepared folders go; None for `prepared/` beside the first source.
         download: fetches a source if it is not there, and returns its name.
     """
@@ -71,12 +71,12 @@ class Sources:
     def __init__(
         self,
         sources: Sequence[str],
-        preparation: Recipe,
+        preprocessing: Preprocessing,
         cache_dir: Path | None,
         download: Download | None = None,
     ) -> None:
         self.sources = list(sources)
-        self.preparation = preparation
+        self.preprocessing = preprocessing
         self.cache_dir = cache_dir
         self.download = download
         self._told = False
@@ -96,7 +96,7 @@ class Sources:
     @cached_property
     def folder(self) -> Path:
         """The prepared folder; fetches the source if it is not there."""
-        return prepared_folder(self.names, self.preparation, self.cache_dir)
+        return prepared_folder(self.names, self.preprocessing, self.cache_dir)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Sources:
 
     def prepare(self, workers: int) -> None:
         """Prepare the sources, unless a folder made from the same ones is there."""
-        prepare(self.names, self.folder, self.preparation, workers=workers)
+        prepare(self.names, self.folder, self.preprocessing, workers=workers)
         if not self._told:
             self._told = True
             self._tell_of_others()
@@ -151,9 +151,9 @@ class PreparedFolder:
         return manifest
 
     @property
-    def preparation(self) -> Recipe:
+    def preprocessing(self) -> Preprocessing:
         """As the manifest has it."""
-        return recipe_from(self.manifest["definition"])
+        return preprocessing_from(self.manifest["definition"])
 
     def prepare(self, workers: int) -> None:
         """Look whether it is there."""
@@ -217,5 +217,5 @@ def make_origin(
             raise UserError(f"data.query: expected data.download to fetch it with; got {query}")
         download = partial(download, query=query)
     names = [sources] if isinstance(sources, str) else sources or []
-    preparation = recipe_for(alphabet or Alphabet(), residue_policy, splits, head)
-    return Sources(names, preparation, cache, download)
+    preprocessing = preprocessing_for(alphabet or Alphabet(), residue_policy, splits, head)
+    return Sources(names, preprocessing, cache, download)

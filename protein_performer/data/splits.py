@@ -1,4 +1,4 @@
-"""train, valid, test or OOD: a pure function of the protein, whatever its order or the machine."""
+"""train, val, test or OOD: a pure function of the protein, whatever its order or the machine."""
 
 import gzip
 import hashlib
@@ -16,8 +16,8 @@ from protein_performer.data.randomness import hash64, threshold
 from protein_performer.data.reading.families import PAPER_OOD_FAMILIES, check_families
 from protein_performer.errors import UserError
 
-SPLITS = ("train", "valid", "test", "ood")
-TRAIN, VALID, TEST, OOD = range(4)
+SPLITS = ("train", "val", "test", "ood")
+TRAIN, VAL, TEST, OOD = range(4)
 By = Literal["sequence", "accession", "cluster"]
 
 _SHORT = 16  # letters of a name that is digested together with others
@@ -53,7 +53,7 @@ class SplitRule:
     holds out `families="paper"` and shares out the rest by record.
 
     Attributes:
-        valid, test: expected shares of the proteins (by cluster: of the clusters) that are not OOD.
+        val, test: expected shares of the proteins (by cluster: of the clusters) that are not OOD.
         ood: expected share of the clusters; 1 for all that the table names.
         clusters: a table of two columns, cluster and accession, apart by a tab and without a
             header, perhaps gzipped: what `mmseqs easy-cluster` and `families.write_family_table`
@@ -63,12 +63,12 @@ class SplitRule:
             none, write a table with `protein-performer families` and give it as `clusters`.
         by: what is drawn by lot. `sequence`: equal sequences never part, relatives do.
             `accession`: copies with other accessions may part, until duplicates are removed.
-            `cluster`: whole clusters, so that valid and test have no relative in training either;
+            `cluster`: whole clusters, so that val and test have no relative in training either;
             proteins that the table does not name go to training.
         seed: another one gives other splits of the same sizes.
     """
 
-    valid: float
+    val: float
     test: float
     ood: float = 0.0
     clusters: str | None = None
@@ -77,14 +77,14 @@ class SplitRule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("valid", "test", "ood"):
+        for name in ("val", "test", "ood"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(
                     f"splits.{name}: expected a share between 0 and 1, got {getattr(self, name)}"
                 )
-        if self.valid + self.test >= 1:
+        if self.val + self.test >= 1:
             raise UserError(
-                f"splits: valid={self.valid} and test={self.test} leave nothing for training"
+                f"splits: val={self.val} and test={self.test} leave nothing for training"
             )
         if self.by not in get_args(By):
             raise UserError(f"splits.by: expected one of {get_args(By)}, got {self.by!r}")
@@ -126,8 +126,8 @@ class SplitRule:
         split = np.full(len(accessions), TRAIN, dtype=np.uint8)
         if self.by != "cluster":
             lot = hash64(self.seed, accessions if self.by == "accession" else sequences)
-            split[lot < threshold(self.valid + self.test)] = TEST
-            split[lot < threshold(self.valid)] = VALID
+            split[lot < threshold(self.val + self.test)] = TEST
+            split[lot < threshold(self.val)] = VAL
         if self.clusters is not None:
             names, theirs = self._listed
             place = np.minimum(np.searchsorted(names, accessions), len(names) - 1)
@@ -174,7 +174,7 @@ class SplitRule:
         where clusters draw no lot, to OOD), and their splits: 9 bytes each, the rest is not kept.
         """
         assert self.clusters is not None
-        digests: dict[int, list[NDArray[np.uint64]]] = {VALID: [], TEST: [], OOD: []}
+        digests: dict[int, list[NDArray[np.uint64]]] = {VAL: [], TEST: [], OOD: []}
         for split, accessions in self._elsewhere(read_clusters(self.clusters)):
             digests[split].append(digest_names(accessions))
         # Of a protein in several clusters, the highest split counts.
@@ -188,14 +188,14 @@ class SplitRule:
         last = np.append(names[1:] != names[:-1], True)
         if not len(names) or (self.ood > 0 and not digests[OOD]):
             raise UserError(
-                f"{self.clusters}: no cluster was held out at ood={self.ood}, valid={self.valid},"
+                f"{self.clusters}: no cluster was held out at ood={self.ood}, val={self.val},"
                 f" test={self.test}. Raise them, or give another seed."
             )
         return names[last], splits[last]
 
     def _elsewhere(self, rows: Iterator[tuple[str, str]]) -> Iterator[tuple[int, list[str]]]:
         """Accessions in clusters that are not in training, many at once."""
-        waiting: dict[int, list[str]] = {VALID: [], TEST: [], OOD: []}
+        waiting: dict[int, list[str]] = {VAL: [], TEST: [], OOD: []}
         before, split = None, TRAIN
         for cluster, accession in rows:
             if cluster != before:  # tables are grouped by cluster
@@ -214,9 +214,9 @@ class SplitRule:
         if self.by != "cluster":
             return TRAIN  # as far as the table goes
         lot = hash64(self.seed, digest, 1)[0]  # another lot than the one above
-        if lot < threshold(self.valid):
-            return VALID
-        return TEST if lot < threshold(self.valid + self.test) else TRAIN
+        if lot < threshold(self.val):
+            return VAL
+        return TEST if lot < threshold(self.val + self.test) else TRAIN
 
 
 def read_clusters(path: str | Path) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.data.loading import data_module, prepared_at
 from benchmarks.data.made_sources import make_source
 from benchmarks.data.simulated_split import first_batch_seconds, simulate
-from protein_performer.data.storage.prepared import open_split, read_manifest
+from protein_performer.data.manifest import open_split, read_manifest
 
 PROTEINS = 2**18  # of a shard
 

@@ -54,7 +54,7 @@ def data_module(folder: Path, count: int = 400, **options) -> ProteinDataModule:
     if not fasta.exists():
         write_fasta(fasta, sequences(count))
         write_clusters(folder / "clusters.tsv", count)
-    rule = SplitRule(valid=0.1, test=0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
+    rule = SplitRule(val=0.1, test=0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
     options = {"splits": rule, "objective": MaskedResidues(), "batch_tokens": 1500, **options}
     return ProteinDataModule(options.pop("sources", [str(fasta)]), **options)
 

@@ -1,13 +1,13 @@
 """Records prepared by way of a FASTA file, and read again."""
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.manifest import open_split, read_manifest
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.reading.records import Record
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import open_split, read_manifest
 
 PROTEIN = Alphabet()
-RULE = SplitRule(valid=0.2, test=0.2)
+RULE = SplitRule(val=0.2, test=0.2)
 
 
 def records_of(proteins):
@@ -18,7 +18,7 @@ def prepared(folder, records, *, policy="error", rule=RULE, shard_proteins=7, **
     """Prepare records by way of a FASTA file beside the folder."""
     path = folder.with_name(f"{folder.name}.fasta")
     path.write_text("".join(f">{each.accession}\n{each.sequence}\n" for each in records))
-    how = Preparation(PROTEIN, policy, rule, shard_proteins)
+    how = ProteinPreprocessing(PROTEIN, policy, rule, shard_proteins)
     return prepare([str(path)], folder, how, **options)
 
 

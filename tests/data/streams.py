@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from made_up import STANDARD, data_module, write_clusters, write_fasta
 
-from protein_performer.data.preparing import encoding
+from protein_performer.data.preparing import tokenizer
 from protein_performer.data.reading import blocks, sources
 
 COUNT, BUFFER = 400, 90
@@ -15,7 +15,7 @@ def arrive_in_small_pieces(monkeypatch):
     """Text comes in many pieces, as that of a large file does."""
     monkeypatch.setattr(sources, "CHUNK", 2_000)
     monkeypatch.setattr(blocks, "_AT_LEAST", 1_500)
-    monkeypatch.setattr(encoding, "_BUNDLE", 4_000)
+    monkeypatch.setattr(tokenizer, "_BUNDLE", 4_000)
 
 
 def distinct(count, *, shortest=20, longest=200, seed=0):
@@ -24,7 +24,7 @@ def distinct(count, *, shortest=20, longest=200, seed=0):
     return ["".join(lots.choices(STANDARD, k=length)) for length in lengths]
 
 
-def stream(folder, *, count=COUNT, rank=None, num_ranks=1, **options):
+def stream(folder, *, count=COUNT, rank=None, world_size=1, **options):
     """A data module that streams made-up proteins, perhaps on one of several ranks."""
     if not (folder / "proteins.fasta").exists():
         write_fasta(folder / "proteins.fasta", distinct(count))
@@ -34,5 +34,5 @@ def stream(folder, *, count=COUNT, rank=None, num_ranks=1, **options):
     if rank is not None:
         progress = SimpleNamespace(total=SimpleNamespace(processed=0))
         loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
-        module.trainer = SimpleNamespace(global_rank=rank, world_size=num_ranks, fit_loop=loops)
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=loops)
     return module

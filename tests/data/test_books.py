@@ -10,17 +10,16 @@ from protein_performer.batch import IGNORE
 from protein_performer.byte_alphabet import ByteAlphabet
 from protein_performer.data.cache import prepared_folder
 from protein_performer.data.datamodule import ProteinDataModule
+from protein_performer.data.manifest import open_split, read_manifest, verify
 from protein_performer.data.objectives import NextToken
-from protein_performer.data.preparing import index
-from protein_performer.data.preparing.books import BookRecipe
+from protein_performer.data.preparing import length_index
+from protein_performer.data.preparing.books import BookPreprocessing
 from protein_performer.data.preparing.prepare import prepare
-from protein_performer.data.preparing.verify import verify
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import open_split, read_manifest
 from protein_performer.errors import UserError
 
 TEXT = ByteAlphabet()
-SPLIT = {"train": "train", "validation": "valid", "test": "test"}
+SPLIT = {"train": "train", "validation": "val", "test": "test"}
 
 
 def stored(out):
@@ -49,7 +48,7 @@ def folder(tmp_path):
 
 def test_every_book_is_in_the_split_of_its_folder(tmp_path, folder):
     books = write_books(folder)
-    manifest = prepare([str(folder)], tmp_path / "out", BookRecipe())
+    manifest = prepare([str(folder)], tmp_path / "out", BookPreprocessing())
     assert stored(tmp_path / "out") == expected(books)
     size = sum(len(text.encode()) for text in books.values())
     assert manifest["read"]["residues"] == manifest["read"]["bytes_read"] == size
@@ -70,8 +69,8 @@ def test_stopped_after_every_book_it_goes_on_to_the_same_bytes(tmp_path, folder,
     books = write_books(folder)
     (folder / "train" / "1.txt").write_bytes(b"")
     (folder / "train" / "2.txt").write_text(books["test/0.txt"])
-    prepare([str(folder)], tmp_path / "whole", BookRecipe(), workers=2)
-    monkeypatch.setattr("protein_performer.data.preparing.encoding._BUNDLE", 1)
+    prepare([str(folder)], tmp_path / "whole", BookPreprocessing(), workers=2)
+    monkeypatch.setattr("protein_performer.data.preparing.tokenizer._BUNDLE", 1)
 
     def stop(done, total, records):
         raise Stop
@@ -80,7 +79,7 @@ def test_stopped_after_every_book_it_goes_on_to_the_same_bytes(tmp_path, folder,
     while not (tmp_path / "parts").exists():
         try:
             options = {"on_progress": stop, "commit_seconds": 0}
-            prepare([str(folder)], tmp_path / "parts", BookRecipe(), **options)
+            prepare([str(folder)], tmp_path / "parts", BookPreprocessing(), **options)
         except Stop:
             stops += 1
     assert stops == len(books) - 1  # the empty one comes with the next
@@ -93,12 +92,12 @@ def test_stopped_after_every_book_it_goes_on_to_the_same_bytes(tmp_path, folder,
 
 def test_a_book_in_another_folder_is_prepared_anew_and_moves(tmp_path, folder):
     books = write_books(folder)
-    before = prepared_folder([str(folder)], BookRecipe(), None)
+    before = prepared_folder([str(folder)], BookPreprocessing(), None)
     assert before.parent == tmp_path / "prepared"
     (folder / "train" / "0.txt").rename(folder / "test" / "00.txt")
-    after = prepared_folder([str(folder)], BookRecipe(), None)
+    after = prepared_folder([str(folder)], BookPreprocessing(), None)
     assert after != before
-    prepare([str(folder)], after, BookRecipe())
+    prepare([str(folder)], after, BookPreprocessing())
     assert stored(after)["test/00.txt"] == ("test", books["train/0.txt"])
 
 
@@ -132,14 +131,14 @@ def test_bytes_that_are_not_utf_8_are_an_error_or_counted(tmp_path, folder):
     write_books(folder)
     (folder / "train" / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(UserError, match=r"latin\.txt: .* 0xE9 at byte 4"):
-        prepare([str(folder)], tmp_path / "out", BookRecipe())
+        prepare([str(folder)], tmp_path / "out", BookPreprocessing())
     assert not (tmp_path / "out").exists()
     for policy, field, text in (
         ("unknown", "unknown", "caf\ufffd\n"),
         ("skip", "skipped", "caf\n"),
     ):
-        manifest = prepare([str(folder)], tmp_path / policy, BookRecipe(policy))
-        assert manifest["residues"][field] == manifest["splits"]["train"]["met"][field] == 1
+        manifest = prepare([str(folder)], tmp_path / policy, BookPreprocessing(policy))
+        assert manifest["residues"][field] == manifest["splits"]["train"]["characters"][field] == 1
         assert stored(tmp_path / policy)["train/latin.txt"] == ("train", text)
 
 
@@ -148,7 +147,7 @@ def test_empty_books_are_counted_and_what_is_no_book_is_told(tmp_path, folder, c
     (folder / "test" / "empty.txt").write_bytes(b"")
     (folder / "test" / "notes.md").write_text("x")
     with caplog.at_level(logging.WARNING):
-        prepare([str(folder)], tmp_path / "out", BookRecipe())
+        prepare([str(folder)], tmp_path / "out", BookPreprocessing())
     assert "1 file(s) are no .txt and not read, such as notes.md" in caplog.text
     warnings = text_module(folder).report().folder.warnings
     assert [w for w in warnings if "no text in it" in w and w.endswith("empty.txt")] == warnings
@@ -157,7 +156,7 @@ def test_empty_books_are_counted_and_what_is_no_book_is_told(tmp_path, folder, c
 def test_sources_that_are_no_library_are_refused(tmp_path, folder):
     def told(*sources):
         with pytest.raises(UserError) as told:
-            BookRecipe().expand([str(each) for each in sources])
+            BookPreprocessing().expand([str(each) for each in sources])
         return str(told.value)
 
     assert "there is no such folder" in told(tmp_path / "nowhere")
@@ -174,7 +173,7 @@ def test_books_without_any_text_are_refused(tmp_path, folder):
     for path in write_books(folder):
         (folder / path).write_bytes(b"")
     with pytest.raises(UserError, match="at least one book"):
-        prepare([str(folder)], tmp_path / "out", BookRecipe())
+        prepare([str(folder)], tmp_path / "out", BookPreprocessing())
 
 
 def test_an_empty_split_is_told_and_splits_are_not_given(folder):
@@ -194,8 +193,8 @@ def test_copies_are_counted_a_bounded_part_at_a_time(tmp_path, folder, monkeypat
     books = write_books(folder, count=3)
     for i in range(20):
         (folder / "train" / f"copy{i}.txt").write_text(books["train/0.txt"] if i % 2 else "a")
-    monkeypatch.setattr(index, "_TOGETHER", together)
-    manifest = prepare([str(folder)], tmp_path / "out", BookRecipe())
+    monkeypatch.setattr(length_index, "_TOGETHER", together)
+    manifest = prepare([str(folder)], tmp_path / "out", BookPreprocessing())
     train = "".join(books[f"train/{i}.txt"] for i in range(3)) + "a"
     codes = TEXT.encode(train)
     told = manifest["splits"]["train"]["residue_counts"]

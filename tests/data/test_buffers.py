@@ -10,14 +10,14 @@ from made_up import write_fasta
 from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing import encoding
-from protein_performer.data.preparing.encoding import Encoder
+from protein_performer.data.preparing import tokenizer
+from protein_performer.data.preparing.tokenizer import Tokenizer
 from protein_performer.data.reading.place import Place, first_records, read_from
 from protein_performer.data.reading.records import ReadCounts, parse_columns
 from protein_performer.data.splits import SplitRule
 from protein_performer.data.streaming.buffers import Begin, BufferReader
 
-ALL = SplitRule(valid=0.0, test=0.0)
+ALL = SplitRule(val=0.0, test=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,8 @@ def _small_pieces(monkeypatch):
 
 
 def reader(path, *, size=BUFFER, rule=ALL, policy="error"):
-    encoder = Encoder(Alphabet(), policy, rule)
-    return BufferReader([str(path)], encoder, size, np.zeros(0, np.uint64), 150)
+    tokenizer = Tokenizer(Alphabet(), policy, rule)
+    return BufferReader([str(path)], tokenizer, size, np.zeros(0, np.uint64), 150)
 
 
 def shown(buffer):
@@ -39,9 +39,9 @@ def test_a_resumed_reader_parses_nothing_that_lies_before(tmp_path, monkeypatch)
     path = write_fasta(tmp_path / "proteins.fasta", distinct(COUNT))
     filled = list(reader(path).read(Begin()))
     parsed = []
-    encode = Encoder.encode
+    encode = Tokenizer.encode
     monkeypatch.setattr(
-        Encoder, "encode", lambda self, blocks: parsed.append(encode(self, blocks)) or parsed[-1]
+        Tokenizer, "encode", lambda self, blocks: parsed.append(encode(self, blocks)) or parsed[-1]
     )
     again = list(reader(path).read(filled[2].begin))
     assert [shown(each.buffer) for each in again] == [shown(each.buffer) for each in filled[2:]]
@@ -61,7 +61,7 @@ def test_buffers_hold_neighbours_whatever_the_pieces_and_the_compression(tmp_pat
     compressed = tmp_path / "proteins.fasta.gz"
     compressed.write_bytes(gzip.compress(path.read_bytes()))
     for bundle in (100, 1 << 21):
-        monkeypatch.setattr(encoding, "_BUNDLE", bundle)
+        monkeypatch.setattr(tokenizer, "_BUNDLE", bundle)
         for source in (path, compressed):
             others = list(reader(source).read(Begin()))
             assert [shown(each.buffer) for each in others] == [
@@ -76,7 +76,7 @@ def test_several_sources_are_read_as_one_and_resumed_in_any(tmp_path):
         for part in range(3)
     ]
     whole = reader(parts[0])
-    whole = BufferReader(list(map(str, parts)), whole.encoder, BUFFER, whole.held_out, None)
+    whole = BufferReader(list(map(str, parts)), whole.tokenizer, BUFFER, whole.held_out, None)
     filled = list(whole.read(Begin()))
     assert [protein for each in filled for protein in shown(each.buffer)] == [
         protein for part in range(3) for protein in proteins[part::3]

@@ -10,7 +10,7 @@ from made_up import data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE
-from protein_performer.data.batches.contexts import RowRule
+from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.objectives import MaskedResidues, NextToken
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
@@ -69,7 +69,7 @@ def test_an_epoch_scores_every_token_of_every_protein_once(tmp_path, context):
     module = module_of(tmp_path, context, objective=NextToken())
     for name, loader in (
         ("train", module.train_dataloader()),
-        ("valid", module.val_dataloader()),
+        ("val", module.val_dataloader()),
     ):
         expected = Counter()
         for residues in proteins_of(module, name).values():
@@ -153,7 +153,7 @@ def test_a_long_cluster_fills_several_rows_and_its_last_is_shorter(tmp_path):
 def test_proteins_that_the_table_does_not_name_stand_alone_and_a_strange_table_is_refused(tmp_path):
     path = tmp_path / "some.tsv"
     write_fasta(tmp_path / "proteins.fasta", sequences(60, seed=3))
-    options = {"splits": SplitRule(valid=0.1, test=0.1), **homologs(tmp_path, clusters=str(path))}
+    options = {"splits": SplitRule(val=0.1, test=0.1), **homologs(tmp_path, clusters=str(path))}
     path.write_text("".join(f"C\tP{i}\n" for i in range(30)))
     module = data_module(tmp_path, **options | {"max_length": 1500})
     module.objective.select = 0
@@ -238,7 +238,7 @@ def test_all_proteins_in_rows_of_two_tokens_are_still_whole(tmp_path):
     """The last block may be a single <eos>: a row without a residue."""
     write_fasta(tmp_path / "proteins.fasta", ["ACD", "W", "MK", "GGG", "HHHH", *sequences(40)])
     module = data_module(
-        tmp_path, splits=SplitRule(valid=0.2, test=0.2), context="concat", max_length=2, crop=None
+        tmp_path, splits=SplitRule(val=0.2, test=0.2), context="concat", max_length=2, crop=None
     )
     rows = shown(module.train_dataloader())
     assert len(rows) == sum(len(r) + 1 for r in proteins_of(module).values())

@@ -24,12 +24,12 @@ def test_copies_are_left_out_whatever_their_case_and_counted(tmp_path):
 def test_a_copy_of_a_held_out_protein_leaves_training(tmp_path):
     proteins = sequences(40, seed=1)
     clusters = write_clusters(tmp_path / "clusters.tsv", 40, size=1)
-    rule = SplitRule(valid=0.2, test=0.2, ood=0.5, clusters=str(clusters))
+    rule = SplitRule(val=0.2, test=0.2, ood=0.5, clusters=str(clusters))
     copies = [Record(f"copy{i}", "", each) for i, each in enumerate(proteins)]
     prepared(tmp_path / "out", [*copies, *records_of(proteins)], rule=rule)
     held_out = {each.tobytes() for each in stored(tmp_path / "out", "ood")}
     assert 5 < len(held_out) < 35
-    for name in ("train", "valid", "test"):
+    for name in ("train", "val", "test"):
         assert held_out.isdisjoint(each.tobytes() for each in stored(tmp_path / "out", name))
 
 
@@ -52,7 +52,7 @@ def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
     """By accession, copies may part; then the one of the higher split is kept."""
     proteins = [f"MKT{each}" for each in sequences(100, seed=3)]
     records = records_of([each for each in proteins for _ in range(4)])
-    rule = SplitRule(valid=0.2, test=0.2, by="accession")
+    rule = SplitRule(val=0.2, test=0.2, by="accession")
     manifest = prepared(tmp_path / "out", records, rule=rule)
     kept = [each.tobytes() for name in SPLITS for each in stored(tmp_path / "out", name)]
     assert len(kept) == len(set(kept)) == 100

@@ -20,10 +20,10 @@ from protein_performer.errors import UserError
 PROTEIN = Alphabet()
 
 
-def on_rank(module, rank, num_ranks):
+def on_rank(module, rank, world_size):
     """Let a data module believe that it is one of several processes."""
     loops = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=None))
-    module.trainer = SimpleNamespace(global_rank=rank, world_size=num_ranks, fit_loop=loops)
+    module.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, fit_loop=loops)
     return module
 
 
@@ -43,7 +43,7 @@ def test_a_batch_is_right_padded_int64_and_its_mask_marks_tokens(tmp_path):
 def test_each_loader_shows_each_protein_of_its_split_once(tmp_path, objective):
     module = data_module(tmp_path, objective=objective)
     loaders = [module.train_dataloader(), module.val_dataloader(), *module.test_dataloader()]
-    for name, loader in zip(["train", "valid", "test", "ood"], loaders, strict=True):
+    for name, loader in zip(["train", "val", "test", "ood"], loaders, strict=True):
         split = module.split(name)
         assert sorted(rows(loader)) == sorted(split.by_length().tolist())
         assert len(split) > 10
@@ -122,7 +122,7 @@ def test_evaluation_asks_the_same_whatever_the_batch_size_and_the_file(tmp_path)
     """Keyed by content: batch size, order in the file and accessions change nothing."""
     questions = []
     proteins = sequences(200)
-    rule = SplitRule(valid=0.3, test=0.3)
+    rule = SplitRule(val=0.3, test=0.3)
     for number, budget in enumerate([1500, 300]):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -139,7 +139,7 @@ def test_every_window_of_a_long_protein_occurs_in_training_and_only_the_start_in
     tmp_path,
 ):
     write_fasta(tmp_path / "proteins.fasta", ["ACDEFGHIKL", *sequences(40, longest=5, seed=2)])
-    rule = SplitRule(valid=0.01, test=0.01)
+    rule = SplitRule(val=0.01, test=0.01)
     module = data_module(tmp_path, splits=rule, max_length=7, objective=NextToken())
     loader = module.train_dataloader()
     long = next(
@@ -222,7 +222,7 @@ def test_a_truncated_source_is_an_error_and_leaves_no_prepared_folder(tmp_path):
 def test_the_report_adds_up(tmp_path):
     proteins = sequences(300)
     write_fasta(tmp_path / "proteins.fasta", [*proteins, *proteins[:10], proteins[0].lower()])
-    module = data_module(tmp_path, splits=SplitRule(valid=0.1, test=0.1), max_length=150)
+    module = data_module(tmp_path, splits=SplitRule(val=0.1, test=0.1), max_length=150)
     report = module.report()
     folder, splits = report.folder, report.folder.splits.values()
     kept = sum(split.lengths.proteins for split in splits if split.lengths)
@@ -254,9 +254,9 @@ def test_impossible_options_are_refused(tmp_path, options, message):
 
 
 def test_an_empty_split_is_refused_at_setup(tmp_path):
-    module = data_module(tmp_path, splits=SplitRule(valid=0.0, test=0.1))
+    module = data_module(tmp_path, splits=SplitRule(val=0.0, test=0.1))
     module.setup("test")
-    with pytest.raises(UserError, match="the valid split is empty"):
+    with pytest.raises(UserError, match="the val split is empty"):
         module.setup("fit")
 
 
@@ -267,6 +267,6 @@ def test_a_budget_below_the_longest_protein_is_refused(tmp_path):
 
 def test_the_smallest_batch_bounds_the_ranks():
     order = BatchOrder([Bucket(0, 9, 3, 5)], seed=0)
-    BatchSampler(order, np.arange(9).take, num_ranks=3)
+    BatchSampler(order, np.arange(9).take, world_size=3)
     with pytest.raises(UserError, match="holds 3 row"):
-        BatchSampler(order, np.arange(9).take, num_ranks=4)
+        BatchSampler(order, np.arange(9).take, world_size=4)

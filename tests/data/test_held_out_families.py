@@ -8,9 +8,9 @@ from made_up import sequences, write_flat
 
 from protein_performer import cli
 from protein_performer.alphabet import Alphabet
+from protein_performer.data.manifest import open_split, read_manifest
 from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SPLITS
-from protein_performer.data.storage.prepared import open_split, read_manifest
 
 
 @pytest.mark.parametrize("by", ["sequence", "accession"])
@@ -31,7 +31,7 @@ def test_every_protein_of_the_papers_families_is_ood_and_nowhere_else(tmp_path, 
     copies = [(f"B0B{i:04}", proteins[i], ()) for i in range(0, len(proteins), 25)]
     source = write_flat(tmp_path / "made_up.dat", [*copies, *entries])
     out, figures = tmp_path / "out", tmp_path / "figures.json"
-    shares = ["--split-valid", "0.1", "--split-test", "0.2", "--split-by", by]
+    shares = ["--split-val", "0.1", "--split-test", "0.2", "--split-by", by]
     command = ["prepare", str(source), str(out), "--workers", "0", *shares]
     assert cli.main([*command, "--split-families", "paper", "--json", str(figures)]) == 0
     manifest = read_manifest(out)
@@ -40,7 +40,7 @@ def test_every_protein_of_the_papers_families_is_ood_and_nowhere_else(tmp_path, 
         for name in SPLITS
     }
     assert found["ood"] == held_out
-    assert found["train"] | found["valid"] | found["test"] == set(proteins) - held_out
+    assert found["train"] | found["val"] | found["test"] == set(proteins) - held_out
     assert min(map(len, found.values())) > 50
     report = json.loads(figures.read_text())
     across = [report["splits"][name]["copies_across_splits"] for name in SPLITS]

@@ -76,7 +76,7 @@ def homolog_row(layout, row, epoch):
 
 
 def sample_module(folder, **options):
-    rule = SplitRule(valid=0.0125, test=0.025, ood=0.03, clusters=str(CLUSTERS))
+    rule = SplitRule(val=0.0125, test=0.025, ood=0.03, clusters=str(CLUSTERS))
     objective = options.pop("objective", MaskedResidues())
     return ProteinDataModule(
         [str(SAMPLE)], objective, rule, cache_dir=folder, batch_tokens=8192, **options

@@ -18,13 +18,13 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.transfer import Patience
 from protein_performer.data.fetching.uniprot import download_release
 from protein_performer.data.fetching.uniprot_query import download_answer
+from protein_performer.data.manifest import MANIFEST
 from protein_performer.data.preparing.prepare import prepare
 from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import MANIFEST
 from protein_performer.errors import UserError
 
-RULE = SplitRule(valid=0.1, test=0.1)
+RULE = SplitRule(val=0.1, test=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +41,16 @@ def patience():
 def prepared(tmp_path):
     """A folder that was prepared, and the data module over its sources."""
     module = data_module(tmp_path, residue_policy="skip")
-    prepare([str(tmp_path / "proteins.fasta")], tmp_path / "out", module.preparation)
+    prepare([str(tmp_path / "proteins.fasta")], tmp_path / "out", module.preprocessing)
     return tmp_path / "out", module
 
 
 def test_a_prepared_folder_gives_the_batches_of_its_sources(prepared, tmp_path):
     folder, module = prepared
-    other = SplitRule(valid=0.4, test=0.4)
+    other = SplitRule(val=0.4, test=0.4)
     ours = data_module(tmp_path, prepared=folder, sources="nowhere", splits=other)
     assert batches(ours) == batches(module)
-    assert ours.preparation == module.preparation
+    assert ours.preprocessing == module.preprocessing
     assert ours.test_names == ("test", "ood")
     assert ours.state_dict() == module.state_dict()
     assert "proteins" in str(ours.report())
@@ -62,7 +62,7 @@ def test_a_prepared_folder_is_a_config_key(prepared):
         config = compose("train", [f"data.prepared={folder}", "data.batch_tokens=1500"])
     ours = instantiate(config.data)
     assert ours.folder == folder
-    assert ours.preparation == module.preparation
+    assert ours.preprocessing == module.preprocessing
     assert len(ours.train_dataloader()) == ours.steps_per_epoch
 
 
@@ -127,7 +127,7 @@ def release(tmp_path, *, md5=None):
 
 def swissprot(tmp_path, site, patience, **options):
     """A data module that fetches Swiss-Prot."""
-    rule = SplitRule(valid=0.1, test=0.1, families="paper")
+    rule = SplitRule(val=0.1, test=0.1, families="paper")
     fetch = partial(
         download_release,
         *("swissprot", tmp_path / "fetched"),
@@ -229,7 +229,7 @@ def test_the_ready_configs_fetch_releases(tmp_path, monkeypatch, override, file)
         config = compose("train", [override])
     module = instantiate(config.data)
     assert module.manifest["read"]["records"] == 300
-    assert module.preparation.splits.families == PAPER_OOD_FAMILIES
+    assert module.preprocessing.splits.families == PAPER_OOD_FAMILIES
 
 
 def test_the_ready_config_of_a_query_asks_it(tmp_path, monkeypatch, patience):

@@ -84,7 +84,7 @@ def test_odd_characters_are_counted_by_split(tmp_path):
         counts["lower_case"] += sum(map(str.islower, each))
         counts["rare"] += sum(each.upper().count(letter) for letter in PROTEIN.rare)
         counts["unknown"] += each.count("*")
-    met = {name: Counter(split["met"]) for name, split in manifest["splits"].items()}
+    met = {name: Counter(split["characters"]) for name, split in manifest["splits"].items()}
     assert met == expected
     assert Counter(manifest["residues"]) == sum(expected.values(), Counter())
 
@@ -105,7 +105,7 @@ def test_no_records_and_no_held_out_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="at least one protein"):
         prepared(tmp_path / "empty", [Record("A", "", ""), Record("B", "", "")])
     clusters = write_clusters(tmp_path / "clusters.tsv", 100, prefix="OTHER")
-    rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(clusters))
+    rule = SplitRule(val=0.1, test=0.1, ood=0.5, clusters=str(clusters))
     with pytest.raises(UserError, match="Is it their table"):
         prepared(tmp_path / "out", records_of(sequences(9)), rule=rule)
 

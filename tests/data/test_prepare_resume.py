@@ -12,24 +12,24 @@ from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.locking import locked
-from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.manifest import is_prepared
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import is_prepared
 
 # Every bundle is small and is committed, so that a kill comes in the middle. Without torch.
 PROGRAM = """
 import sys
 from pathlib import Path
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing import encoding
+from protein_performer.data.preparing import tokenizer
 from protein_performer.data.reading import blocks, sources
-from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import SplitRule
-sources.CHUNK, blocks._AT_LEAST, encoding._BUNDLE = 1_000, 1_000, 1_000
+sources.CHUNK, blocks._AT_LEAST, tokenizer._BUNDLE = 1_000, 1_000, 1_000
 if __name__ == "__main__":
     names, out, workers = sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3])
     rule = SplitRule(0.1, 0.1, ood=0.1, clusters=str(out.parent / "clusters.tsv"))
-    how = Preparation(Alphabet(), "error", rule, shard_proteins=100)
+    how = ProteinPreprocessing(Alphabet(), "error", rule, shard_proteins=100)
     prepare(names, out, how, workers=workers, commit_seconds=0)
 """
 
@@ -39,12 +39,12 @@ def in_small_pieces(monkeypatch):
     """Many bundles from a small source, as in the program above."""
     monkeypatch.setattr("protein_performer.data.reading.sources.CHUNK", 1_000)
     monkeypatch.setattr("protein_performer.data.reading.blocks._AT_LEAST", 1_000)
-    monkeypatch.setattr("protein_performer.data.preparing.encoding._BUNDLE", 5_000)
+    monkeypatch.setattr("protein_performer.data.preparing.tokenizer._BUNDLE", 5_000)
 
 
 def how(folder):
     rule = SplitRule(0.1, 0.1, ood=0.1, clusters=str(folder / "clusters.tsv"))
-    return Preparation(Alphabet(), "error", rule, shard_proteins=100)
+    return ProteinPreprocessing(Alphabet(), "error", rule, shard_proteins=100)
 
 
 def files_of(folder):
@@ -92,7 +92,7 @@ def test_stopped_after_every_bundle_it_goes_on_to_the_same_bytes(
     out, sizes = folder / "stopped", random.Random(0)
     for attempt in range(200):  # noqa: B007
         monkeypatch.setattr(
-            "protein_performer.data.preparing.encoding._BUNDLE", sizes.randint(1, 9_000)
+            "protein_performer.data.preparing.tokenizer._BUNDLE", sizes.randint(1, 9_000)
         )
         told = []
 

@@ -7,13 +7,12 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from made_up import sequences
+from made_up import data_module, sequences
 from preparing import PROTEIN, RULE, prepared, records_of, stored
 
-from protein_performer.data.preparing.prepare import Preparation, prepare
-from protein_performer.data.preparing.verify import verify
-from protein_performer.data.storage.prepared import MANIFEST, read_manifest
-from protein_performer.data.storage.shards import StoredSplit, shard_path
+from protein_performer.data.manifest import MANIFEST, read_manifest, verify
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.shards import ShardMeta, SplitMeta, StoredSplit, shard_path
 from protein_performer.errors import UserError
 
 
@@ -39,11 +38,11 @@ def test_the_manifest_describes_the_files(tmp_path):
 def test_what_is_there_is_kept_or_refused(tmp_path):
     manifest = prepared(tmp_path / "out", records_of(sequences(20, seed=1)))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    how = Preparation(PROTEIN, "error", RULE, 7)
+    how = ProteinPreprocessing(PROTEIN, "error", RULE, 7)
     source = str(tmp_path / "out.fasta")
     assert prepare([source], tmp_path / "out", how) == manifest
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
-    other = Preparation(PROTEIN, "skip", RULE, 7)
+    other = ProteinPreprocessing(PROTEIN, "skip", RULE, 7)
     with pytest.raises(UserError, match=r"there already, but prepared otherwise .definition"):
         prepare([source], tmp_path / "out", other)
     (tmp_path / "foreign").mkdir()
@@ -76,38 +75,87 @@ def test_a_folder_that_is_none_or_damaged_or_older_is_refused(tmp_path):
 def test_the_length_order_is_the_same_sorted_a_few_proteins_at_a_time(tmp_path, monkeypatch):
     records = records_of([*sequences(300, longest=40), *sequences(20)])
     expected = prepared(tmp_path / "at_once", records)
-    monkeypatch.setattr("protein_performer.data.preparing.index._SORTED", 7)
+    monkeypatch.setattr("protein_performer.data.preparing.length_index._SORTED", 7)
     found = prepared(tmp_path / "in_pieces", records)
     found["sources"] = expected["sources"]
     assert found == expected
 
 
-def test_verify_looks_at_every_piece_of_the_index(tmp_path, monkeypatch):
-    monkeypatch.setattr("protein_performer.data.preparing.verify._TOGETHER", 13)
+FILES = ["00000.tokens", "00000.offsets", "00000.accessions", "by_length.npy", "length_counts.npy"]
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_verify_finds_one_flipped_bit_in_any_file(tmp_path, name):
     proteins = list(dict.fromkeys(sequences(300)))
-    prepared(tmp_path / "out", records_of([*proteins, *proteins[:20]]))
-    expected = len(proteins), sum(map(len, proteins)), 0
+    manifest = prepared(tmp_path / "out", records_of([*proteins, *proteins[:20]]))
+    expected = len(proteins), sum(map(len, proteins))
     assert verify(tmp_path / "out") == expected
-    path = tmp_path / "out" / "train" / "by_length.npy"
-    right = np.load(path)
-    for first, second in ((12, 13), (0, len(right) - 1)):
-        wrong = right.copy()
-        lengths = [len(stored(tmp_path / "out", "train").residues(int(i))) for i in right]
-        second += lengths[second:].index(next(n for n in lengths[second:] if n > lengths[first]))
-        wrong[[first, second]] = wrong[[second, first]]
-        np.save(path, wrong)
-        with pytest.raises(UserError, match="not in order of length"):
-            verify(tmp_path / "out")
-    alike = next(i for i in range(len(right)) if lengths[i] == lengths[i + 1])
-    wrong = right.copy()
-    wrong[[alike, alike + 1]] = wrong[[alike + 1, alike]]
-    np.save(path, wrong)
-    with pytest.raises(UserError, match=r"by_length.npy: its checksum"):
+    flip_a_bit(tmp_path / "out" / "test" / name)
+    with pytest.raises(UserError, match=rf"test/{name}: damaged .its checksum"):
         verify(tmp_path / "out")
-    wrong[alike] = 10**6
-    np.save(path, wrong)
-    with pytest.raises(UserError, match="no permutation"):
+    flip_a_bit(tmp_path / "out" / "test" / name)
+    manifest["splits"]["train"]["shards"].pop()
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"manifest.json: damaged .*its shards"):
         verify(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "accessions" not in name])
+def test_a_flipped_bit_is_no_batch(tmp_path, name):
+    """What is read is compared when it is opened first, by whoever reads: also a worker."""
+    module = data_module(tmp_path, num_workers=1)
+    assert len(list(module.train_dataloader())) > 1
+    flip_a_bit(module.folder / "train" / name)
+    with pytest.raises(UserError, match=rf"train/{name}: damaged .its checksum"):
+        list(data_module(tmp_path, num_workers=1).train_dataloader())
+
+
+def test_a_folder_of_the_format_before_is_read(tmp_path):
+    """It called the split `valid`, and the characters that were counted `met`."""
+    manifest = prepared(tmp_path / "out", records_of(sequences(100)))
+    expected = [each.tobytes() for each in stored(tmp_path / "out", "val")]
+    assert expected
+    older = json.loads(json.dumps(manifest))
+    older["definition"]["format"] = 2
+    older["definition"]["splits"]["valid"] = older["definition"]["splits"].pop("val")
+    older["splits"] = {
+        "valid" if name == "val" else name: {**entry, "met": entry["characters"]}
+        for name, entry in manifest["splits"].items()
+    }
+    for entry in older["splits"].values():
+        del entry["characters"]
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(older))
+    (tmp_path / "out" / "val").rename(tmp_path / "out" / "valid")
+    assert verify(tmp_path / "out").proteins == 100
+    assert [each.tobytes() for each in stored(tmp_path / "out", "val")] == expected
+    module = data_module(tmp_path, sources=None, splits=None, prepared=tmp_path / "out")
+    assert module.preprocessing.splits == RULE
+    assert module.manifest["content"] == manifest["content"]
+    assert sum(len(batch.inputs) for batch in module.val_dataloader()) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"splits": {"../../victim": {}}},
+        {"splits": []},
+        {"splits": None},
+        {"definition": {"format": 3}},
+        {"definition": {"format": 2}},
+        {"definition": []},
+    ],
+)
+def test_an_odd_manifest_is_refused(tmp_path, change):
+    manifest = prepared(tmp_path / "out", records_of(sequences(30)))
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(manifest | change))
+    with pytest.raises(UserError, match=r"manifest.json: damaged, or none of ours"):
+        read_manifest(tmp_path / "out")
 
 
 def test_many_shards_raise_the_limit_of_open_files(tmp_path):
@@ -115,9 +163,10 @@ def test_many_shards_raise_the_limit_of_open_files(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
-        StoredSplit(tmp_path, shard_proteins=10, shards=3, proteins=30)
+        shard = ShardMeta(10, 99, {})
+        StoredSplit(tmp_path, SplitMeta(30, [shard] * 3, {}), 10)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 256 + 6
-        StoredSplit(tmp_path, shard_proteins=10, shards=763, proteins=7_630)
+        StoredSplit(tmp_path, SplitMeta(7_630, [shard] * 763, {}), 10)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 2_000
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -11,9 +11,9 @@ from made_up import batches, data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.transfer import Patience
-from protein_performer.data.preparing.prepare import Preparation, prepare
+from protein_performer.data.manifest import open_split, read_manifest
+from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.storage.prepared import open_split, read_manifest
 from protein_performer.errors import UserError
 
 # Workers are forked beside the server's threads, which hold no lock that a worker needs.
@@ -39,8 +39,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     proteins = write_fasta(folder / "proteins.fasta", sequences(200))
     clusters = write_clusters(folder / "clusters.tsv", 200)
-    rule = SplitRule(valid=0.1, test=0.1, ood=0.1, clusters=str(clusters))
-    prepare([str(proteins)], folder / "out", Preparation(Alphabet(), "error", rule, 20))
+    rule = SplitRule(val=0.1, test=0.1, ood=0.1, clusters=str(clusters))
+    prepare([str(proteins)], folder / "out", ProteinPreprocessing(Alphabet(), "error", rule, 20))
     return folder / "out"
 
 

@@ -55,7 +55,7 @@ def test_the_config_builds_the_readmes_splits(sample, monkeypatch, objective):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=[f"objective={objective}"])
     ours = instantiate(config.data)
-    assert ours.preparation == data.preparation
+    assert ours.preprocessing == data.preprocessing
     assert ours.objective.needs_causal == config.objective.causal
     assert ours.folder == data.folder
     batch = next(iter(ours.train_dataloader()))

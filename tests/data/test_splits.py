@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from made_up import sequences
 
-from protein_performer.data.preparing.encoding import digest_each
+from protein_performer.data.preparing.tokenizer import digest_each
 from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import (
     OOD,
     SPLITS,
     TEST,
     TRAIN,
-    VALID,
+    VAL,
     SplitRule,
     digest64,
     digest_names,
@@ -28,15 +28,15 @@ DIGESTS = np.random.default_rng(0).integers(0, 2**64, N, dtype=np.uint64)
 
 
 def test_shares_are_as_asked():
-    split = SplitRule(valid=0.02, test=0.05).assign(ACCESSIONS, DIGESTS)
+    split = SplitRule(val=0.02, test=0.05).assign(ACCESSIONS, DIGESTS)
     counts = np.bincount(split, minlength=len(SPLITS)) / N
-    for which, expected in {TRAIN: 0.93, VALID: 0.02, TEST: 0.05, OOD: 0}.items():
+    for which, expected in {TRAIN: 0.93, VAL: 0.02, TEST: 0.05, OOD: 0}.items():
         error = 4 * np.sqrt(expected * (1 - expected) / N)
         assert counts[which] == pytest.approx(expected, abs=error)
 
 
 def test_the_split_does_not_depend_on_order_or_company():
-    rule = SplitRule(valid=0.1, test=0.1)
+    rule = SplitRule(val=0.1, test=0.1)
     together = rule.assign(ACCESSIONS, DIGESTS)
     assert np.array_equal(rule.assign(ACCESSIONS[::-1], DIGESTS[::-1]), together[::-1])
     assert rule.assign(digest_names(["other"]), DIGESTS[5:6])[0] == together[5]
@@ -71,14 +71,14 @@ def test_clusters_are_held_out_whole(tmp_path, name):
     table = "".join(f"C{i // 4}\tA{i}\n" for i in range(8_000))
     with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as file:
         file.write(table)
-    rule = SplitRule(valid=0.1, test=0.1, ood=0.2, clusters=str(tmp_path / name))
+    rule = SplitRule(val=0.1, test=0.1, ood=0.2, clusters=str(tmp_path / name))
     split = rule.assign(ACCESSIONS, DIGESTS)
     held_out = (split[:8_000] == OOD).reshape(-1, 4)
     assert (held_out.all(axis=1) == held_out.any(axis=1)).all()
     assert held_out.mean() == pytest.approx(0.2, abs=4 * np.sqrt(0.16 / 2_000))
     assert not (split[8_000:] == OOD).any()  # the table does not name them
     others = split[:8_000] != OOD
-    without = SplitRule(valid=0.1, test=0.1).assign(ACCESSIONS, DIGESTS)
+    without = SplitRule(val=0.1, test=0.1).assign(ACCESSIONS, DIGESTS)
     assert np.array_equal(split[:8_000][others], without[:8_000][others])
 
 
@@ -89,7 +89,7 @@ def test_by_cluster_no_cluster_is_torn(tmp_path):
     clusters = split[:8_000].reshape(-1, 4)
     assert (clusters == clusters[:, :1]).all()
     shares = np.bincount(clusters[:, 0], minlength=4) / 2_000
-    for which, expected in {TRAIN: 0.56, VALID: 0.08, TEST: 0.16, OOD: 0.2}.items():
+    for which, expected in {TRAIN: 0.56, VAL: 0.08, TEST: 0.16, OOD: 0.2}.items():
         error = 4 * np.sqrt(expected * (1 - expected) / 2_000)
         assert shares[which] == pytest.approx(expected, abs=error)
     assert (split[8_000:] == TRAIN).all()  # the table does not name them
@@ -110,23 +110,23 @@ def test_a_protein_in_two_clusters_goes_to_the_higher_split(tmp_path):
         alone = SplitRule(0.3, 0.3, ood=0.3, clusters=str(path), by="cluster")
         other = alone.assign(ACCESSIONS[:50], DIGESTS[:50])
         assert (both >= other).all()
-    assert set(both) == {TRAIN, VALID, TEST, OOD}
+    assert set(both) == {TRAIN, VAL, TEST, OOD}
 
 
 def test_by_accession_only_the_accession_matters():
-    rule = SplitRule(valid=0.1, test=0.1, by="accession")
+    rule = SplitRule(val=0.1, test=0.1, by="accession")
     split = rule.assign(ACCESSIONS, DIGESTS)
     assert np.array_equal(rule.assign(ACCESSIONS, DIGESTS[::-1]), split)
-    assert np.bincount(split)[VALID] / N == pytest.approx(0.1, abs=4 * np.sqrt(0.09 / N))
+    assert np.bincount(split)[VAL] / N == pytest.approx(0.1, abs=4 * np.sqrt(0.09 / N))
 
 
 def test_stated_families_are_held_out():
-    rule = SplitRule(valid=0.1, test=0.1, families="paper")
+    rule = SplitRule(val=0.1, test=0.1, families="paper")
     assert rule.families == PAPER_OOD_FAMILIES
     assert rule.holds_out
     stated = [(), ("PF00069",), ("PF00069", PAPER_OOD_FAMILIES[7]), (PAPER_OOD_FAMILIES[0],)] * 50
     split = rule.assign(ACCESSIONS[:200], DIGESTS[:200], stated)
-    without = SplitRule(valid=0.1, test=0.1).assign(ACCESSIONS[:200], DIGESTS[:200])
+    without = SplitRule(val=0.1, test=0.1).assign(ACCESSIONS[:200], DIGESTS[:200])
     expected = np.where(np.tile([False, False, True, True], 50), OOD, without)
     assert np.array_equal(split, expected)
     with pytest.raises(UserError, match="FASTA states no Pfam families"):
@@ -154,15 +154,15 @@ def test_digests_are_of_the_sequence_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"valid": 1.1, "test": 0.1}, "splits.valid: expected a share"),
-        ({"valid": 0.1, "test": -0.1}, "splits.test: expected a share"),
-        ({"valid": 0.5, "test": 0.5}, "leave nothing for training"),
-        ({"valid": 0.1, "test": 0.1, "ood": 0.1}, "do not go together"),
-        ({"valid": 0.1, "test": 0.1, "clusters": "x.tsv"}, "do not go together"),
-        ({"valid": 0.1, "test": 0.1, "by": "cluster"}, "do not go together"),
-        ({"valid": 0.1, "test": 0.1, "by": "organism"}, "splits.by: expected one of"),
-        ({"valid": 0.1, "test": 0.1, "families": "ours"}, "or 'paper', got 'ours'"),
-        ({"valid": 0.1, "test": 0.1, "families": ["kinase"]}, "Pfam accessions"),
+        ({"val": 1.1, "test": 0.1}, "splits.val: expected a share"),
+        ({"val": 0.1, "test": -0.1}, "splits.test: expected a share"),
+        ({"val": 0.5, "test": 0.5}, "leave nothing for training"),
+        ({"val": 0.1, "test": 0.1, "ood": 0.1}, "do not go together"),
+        ({"val": 0.1, "test": 0.1, "clusters": "x.tsv"}, "do not go together"),
+        ({"val": 0.1, "test": 0.1, "by": "cluster"}, "do not go together"),
+        ({"val": 0.1, "test": 0.1, "by": "organism"}, "splits.by: expected one of"),
+        ({"val": 0.1, "test": 0.1, "families": "ours"}, "or 'paper', got 'ours'"),
+        ({"val": 0.1, "test": 0.1, "families": ["kinase"]}, "Pfam accessions"),
     ],
 )
 def test_impossible_shares_are_refused(options, message):
@@ -184,7 +184,7 @@ def test_a_bad_table_is_refused(tmp_path, content, message):
     path = tmp_path / "clusters.tsv"
     if content is not None:
         path.write_text(content)
-    rule = SplitRule(valid=0.1, test=0.1, ood=1e-9, clusters=str(path))
+    rule = SplitRule(val=0.1, test=0.1, ood=1e-9, clusters=str(path))
     with pytest.raises(UserError, match=message):
         rule.assign(digest_names(["A1"]), DIGESTS[:1])
 
@@ -193,6 +193,6 @@ def test_a_truncated_table_is_refused(tmp_path):
     path = tmp_path / "clusters.tsv.gz"
     rows = "".join(f"C{i}\tA{i * 7919}\n" for i in range(5_000))
     path.write_bytes(gzip.compress(rows.encode())[:-2_000])
-    rule = SplitRule(valid=0.1, test=0.1, ood=0.5, clusters=str(path))
+    rule = SplitRule(val=0.1, test=0.1, ood=0.5, clusters=str(path))
     with pytest.raises(UserError, match="cannot be read after line"):
         rule.assign(digest_names(["A1"]), DIGESTS[:1])

@@ -39,14 +39,14 @@ def test_an_epoch_shows_what_an_epoch_of_shards_shows(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ranks_and_workers_share_the_batches_of_one_process(tmp_path, workers):
     whole = list(stream(tmp_path).train_dataloader())
-    for num_ranks in (1, 2):
+    for world_size in (1, 2):
         shares = [
             list(
                 stream(
-                    tmp_path, rank=rank, num_ranks=num_ranks, num_workers=workers
+                    tmp_path, rank=rank, world_size=world_size, num_workers=workers
                 ).train_dataloader()
             )
-            for rank in range(num_ranks)
+            for rank in range(world_size)
         ]
         for batch, *parts in zip(whole, *shares, strict=True):
             assert rows(parts) == rows([batch])
@@ -92,7 +92,7 @@ def test_any_batch_is_resumed_bit_for_bit_by_other_ranks_and_workers(tmp_path):
             assert same(later, expected)
         parts = []
         for rank in (0, 1):
-            resumed = stream(tmp_path, rank=rank, num_ranks=2)
+            resumed = stream(tmp_path, rank=rank, world_size=2)
             resumed.load_state_dict(state)
             parts.append(next(iter(resumed.train_dataloader())))
         assert rows(parts) == rows([batch])

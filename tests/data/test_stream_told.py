@@ -38,7 +38,7 @@ def test_copies_of_the_evaluation_sets_are_not_trained_on_and_are_counted(tmp_pa
         path.read_text() + "".join(f">tr|X{i}|COPY\n{each}\n" for i, each in enumerate(proteins))
     )
     caplog.set_level("INFO")
-    rule = SplitRule(valid=0, test=0, ood=0.1, clusters=str(tmp_path / "clusters.tsv"))
+    rule = SplitRule(val=0, test=0, ood=0.1, clusters=str(tmp_path / "clusters.tsv"))
     module = stream(tmp_path, splits=rule, max_length=200, objective=MaskedResidues(select=1e-4))
     module.objective.select = 0
     trained = {
@@ -107,9 +107,9 @@ def test_what_a_stream_cannot_give_is_refused(tmp_path, options, message):
 
 
 def test_ranks_that_could_not_share_each_batch_are_refused_before_training(tmp_path):
-    stream(tmp_path, rank=0, num_ranks=5).train_dataloader()  # 1500 // 152 = 9 rows
+    stream(tmp_path, rank=0, world_size=5).train_dataloader()  # 1500 // 152 = 9 rows
     with pytest.raises(UserError, match=r"no more than 5 rows of up to 152, which 6 ranks"):
-        stream(tmp_path, rank=0, num_ranks=6).train_dataloader()
+        stream(tmp_path, rank=0, world_size=6).train_dataloader()
 
 
 def test_a_checkpoint_goes_on_with_the_same_sources_and_buffers_only(tmp_path):

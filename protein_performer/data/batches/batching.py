@@ -6,26 +6,26 @@ from typing import NamedTuple
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.batches.collate import Batches
-from protein_performer.data.batches.contexts import RowRule
 from protein_performer.data.batches.failure import CaughtFailures
 from protein_performer.data.batches.loader import ResumableLoader
 from protein_performer.data.batches.order import BatchOrder, make_buckets
+from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.batches.rows import Ints, RowIndex, RowLayout
 from protein_performer.data.batches.sampler import BatchSampler
 from protein_performer.data.objectives import Objective
-from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.shards import StoredSplit
 
 
-class Seat(NamedTuple):
+class Rank(NamedTuple):
     """One process among those that train together.
 
     Attributes:
-        rank, num_ranks: which one, of how many.
+        number, world_size: which one, of how many.
         count_processed: how many batches the trainer has done, ever; None without a trainer.
     """
 
-    rank: int = 0
-    num_ranks: int = 1
+    number: int = 0
+    world_size: int = 1
     count_processed: Callable[[], int] | None = None
 
 
@@ -76,17 +76,17 @@ class Batching:
         return Batches(rows, self.alphabet, self.objective)
 
     def loader(
-        self, split: StoredSplit, seat: Seat, *, num_workers: int, start: tuple[int, int] = (0, 0)
+        self, split: StoredSplit, rank: Rank, *, num_workers: int, start: tuple[int, int] = (0, 0)
     ) -> ResumableLoader:
         """Batches of a stored split, for one rank, from (epoch, batch) on."""
         rows, index = self.rows(split)
         sampler = BatchSampler(
             self.order(index.length_counts),
             index.at,
-            rank=seat.rank,
-            num_ranks=seat.num_ranks,
+            rank=rank.number,
+            world_size=rank.world_size,
             start=start,
-            count_processed=seat.count_processed or (lambda: 0),
+            count_processed=rank.count_processed or (lambda: 0),
         )
         return ResumableLoader(
             CaughtFailures(self.batches(rows)),

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.data.batches.derived import DerivedArrays, create, derive, taking_part
 from protein_performer.data.batches.order import SPECIALS
 from protein_performer.data.batches.rows import Ints
+from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import digest64, read_clusters
-from protein_performer.data.storage.derived import DerivedArrays, create, derive, taking_part
-from protein_performer.data.storage.shards import StoredSplit
 from protein_performer.errors import UserError
 
 # A row is known by its cluster's number << BLOCK_BITS + its own number among the cluster's.

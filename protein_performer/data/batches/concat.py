@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.data.batches.derived import DerivedArrays, create, derive, taking_part
 from protein_performer.data.batches.order import SPECIALS
 from protein_performer.data.batches.rows import (
     Ints,
@@ -32,8 +33,7 @@ from protein_performer.data.batches.rows import (
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
 from protein_performer.data.randomness import hash64
-from protein_performer.data.storage.derived import DerivedArrays, create, derive, taking_part
-from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.shards import StoredSplit
 
 
 class Joined(Protocol):
@@ -127,7 +127,7 @@ def _write(split: StoredSplit, folder: Path) -> None:
     starts[0] = at = 0
     for shard in range(split.num_shards):
         first = shard * split.shard_proteins
-        widths = np.diff(split.shard(shard)[1]).astype(np.int64) + 1  # <eos>
+        widths = split.lengths(shard) + 1  # <eos>
         widths[~takes_part[first : first + len(widths)]] = 0
         starts[first + 1 : first + len(widths) + 1] = at + np.cumsum(widths)
         at = int(starts[first + len(widths)])

@@ -5,7 +5,7 @@ Sgarbossa et al. 2024). A cluster's members of a split are joined as in `concat`
 each epoch, and cut into rows of `max_length` tokens; its last row is shorter. Nothing is cut away.
 A protein that the table does not name stands alone.
 
-Splits are shared out as ever. Where clusters are held out whole (OOD) all members meet; where valid
+Splits are shared out as ever. Where clusters are held out whole (OOD) all members meet; where val
 and test are random proteins, few have a relative beside them.
 
 Shapes: B rows, L positions.
@@ -27,7 +27,7 @@ from protein_performer.data.batches.rows import (
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
 from protein_performer.data.randomness import hash64
-from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.shards import StoredSplit
 
 _OF_MEMBERS = 2  # what a hash is for: keeps it apart from the hashes of `order`
 

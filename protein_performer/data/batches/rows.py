@@ -48,7 +48,7 @@ class RowLayout(Protocol):
 
 
 class Proteins(Protocol):
-    """Encoded proteins by index, on disk (`StoredSplit`) or in memory (`buffer.Buffer`)."""
+    """Tokenized proteins by index, on disk (`StoredSplit`) or in memory (`buffer.Buffer`)."""
 
     def __len__(self) -> int:
         """Number of proteins."""

@@ -36,7 +36,7 @@ class BatchSampler(DistributedSampler[BatchKey]):
     Args:
         order: the batches.
         at: places in the length order to what the rows there are known by.
-        rank, num_ranks: this process among those that train together.
+        rank, world_size: this process among those that train together.
         start: (epoch, batch) to begin at; every later epoch begins at its first batch.
         count_processed: how many batches the trainer has done, ever; only differences matter.
     """
@@ -47,15 +47,15 @@ class BatchSampler(DistributedSampler[BatchKey]):
         at: Callable[[NDArray[np.int64]], NDArray[np.int64]],
         *,
         rank: int = 0,
-        num_ranks: int = 1,
+        world_size: int = 1,
         start: tuple[int, int] = (0, 0),
         count_processed: Callable[[], int] = lambda: 0,
     ) -> None:
         # Of its dataset the base class asks the length alone.
         super().__init__(
-            cast(Dataset[Any], order), num_replicas=num_ranks, rank=rank, shuffle=False
+            cast(Dataset[Any], order), num_replicas=world_size, rank=rank, shuffle=False
         )
-        check_ranks(order, num_ranks)
+        check_ranks(order, world_size)
         self.order = order
         self.at = at
         self.start = start
@@ -99,10 +99,10 @@ class BatchSampler(DistributedSampler[BatchKey]):
                 yield BatchKey(epoch, self.at(share))
 
 
-def check_ranks(order: BatchOrder, num_ranks: int) -> None:
+def check_ranks(order: BatchOrder, world_size: int) -> None:
     """Raise a `UserError` if a batch holds fewer rows than there are ranks."""
-    if order.smallest < num_ranks:
+    if order.smallest < world_size:
         raise UserError(
-            f"the smallest batch holds {order.smallest} row(s), which {num_ranks} ranks"
+            f"the smallest batch holds {order.smallest} row(s), which {world_size} ranks"
             " cannot share. Raise batch_tokens, lower max_length, or use fewer ranks."
         )

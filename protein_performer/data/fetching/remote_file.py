@@ -9,7 +9,7 @@ from typing import NamedTuple
 from protein_performer.data.fetching.download import download
 from protein_performer.data.fetching.transfer import Patience, get_whole
 from protein_performer.data.reading.remote import read_address
-from protein_performer.data.storage.shards import file_sha256
+from protein_performer.data.shards import file_sha256
 from protein_performer.errors import UserError
 
 _CHUNK = 1 << 20  # bytes

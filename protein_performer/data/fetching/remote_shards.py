@@ -15,10 +15,10 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.remote_file import RemoteFile
 from protein_performer.data.fetching.shard_cache import ShardCache
 from protein_performer.data.locking import locked
-from protein_performer.data.preparing.books import recipe_from
-from protein_performer.data.preparing.recipe import Recipe
-from protein_performer.data.storage.prepared import MANIFEST, check_alphabet, parse_manifest
-from protein_performer.data.storage.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
+from protein_performer.data.manifest import MANIFEST, check_alphabet, parse_manifest, split_meta
+from protein_performer.data.preparing.books import preprocessing_from
+from protein_performer.data.preparing.preprocessing import Preprocessing
+from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, SplitMeta, StoredSplit
 from protein_performer.errors import UserError
 
 _LOOK_EVERY = 1.0  # seconds: how long a process may keep the bytes of a shard that was removed
@@ -32,11 +32,11 @@ class RemoteSplit(StoredSplit):
     Args:
         cache: of the shards.
         name: of the split.
-        options: see `StoredSplit`.
+        meta, shard_proteins: see `StoredSplit`.
     """
 
-    def __init__(self, cache: ShardCache, name: str, **options: Any) -> None:
-        super().__init__(cache.folder / name, **options)
+    def __init__(self, cache: ShardCache, name: str, meta: SplitMeta, shard_proteins: int) -> None:
+        super().__init__(cache.folder / name, meta, shard_proteins)
         self.cache = cache
         self.name = name
         self._used: set[int] = set()  # since the last look
@@ -130,9 +130,9 @@ class RemoteFolder:
         return manifest
 
     @property
-    def preparation(self) -> Recipe:
+    def preprocessing(self) -> Preprocessing:
         """As the manifest has it."""
-        return recipe_from(self.manifest["definition"])
+        return preprocessing_from(self.manifest["definition"])
 
     @cached_property
     def folder(self) -> Path:
@@ -173,11 +173,5 @@ class RemoteFolder:
 
     def split(self, name: str) -> StoredSplit:
         """See `Origin`."""
-        entry = self.manifest["splits"][name]
-        return RemoteSplit(
-            self._cache,
-            name,
-            shard_proteins=self.manifest["definition"]["shard_proteins"],
-            shards=len(entry["shards"]),
-            proteins=entry["proteins"],
-        )
+        shard_proteins = self.manifest["definition"]["shard_proteins"]
+        return RemoteSplit(self._cache, name, split_meta(self.manifest, name), shard_proteins)

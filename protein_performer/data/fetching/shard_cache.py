@@ -15,7 +15,7 @@ from typing import Any
 
 from protein_performer.data.fetching.remote_file import RemoteFile
 from protein_performer.data.locking import locked, locked_if_free
-from protein_performer.data.storage.shards import shard_path
+from protein_performer.data.shards import shard_path
 from protein_performer.errors import UserError
 
 KEPT_FILES = ("tokens", "offsets")  # of a shard; accessions are read where they lie

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.byte_alphabet import ByteAlphabet, alphabet_from
-from protein_performer.data.preparing.encoding import Encoded, Part, count_tokens, digest_each
-from protein_performer.data.preparing.prepare import Preparation
-from protein_performer.data.preparing.recipe import Recipe
+from protein_performer.data.manifest import FORMAT
+from protein_performer.data.preparing.prepare import ProteinPreprocessing
+from protein_performer.data.preparing.preprocessing import Preprocessing
+from protein_performer.data.preparing.tokenizer import Part, Tokenized, count_tokens, digest_each
 from protein_performer.data.reading.blocks import TextBlock
 from protein_performer.data.reading.place import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
@@ -27,22 +28,21 @@ from protein_performer.data.splits import (
     SPLITS,
     TEST,
     TRAIN,
-    VALID,
+    VAL,
     SplitRule,
     digest_names,
 )
-from protein_performer.data.storage.prepared import FORMAT
 from protein_performer.errors import UserError
 
-SPLIT_OF_FOLDER = {"train": TRAIN, "validation": VALID, "test": TEST}
+SPLIT_OF_FOLDER = {"train": TRAIN, "validation": VAL, "test": TEST}
 _SHARD_BOOKS = 1024
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BookRecipe:
-    """How books become tokens in splits; see `Recipe`, whose methods these are.
+class BookPreprocessing:
+    """How books become tokens in splits; see `Preprocessing`, whose methods these are.
 
     Attributes:
         residue_policy: for bytes that are not UTF-8.
@@ -114,9 +114,9 @@ class BookRecipe:
             behind = Place(source + 1, 0, counts.bytes_read)
             yield PlacedBlock(TextBlock(text, "text", names[source], 1), behind)
 
-    def encoder(self) -> "BookEncoder":
+    def tokenizer(self) -> "BookTokenizer":
         """Of whole books."""
-        return BookEncoder(self.alphabet, self.residue_policy)
+        return BookTokenizer(self.alphabet, self.residue_policy)
 
     def check_sizes(self, sizes: Sequence[int]) -> None:
         """Raise UserError if no file has text in it."""
@@ -130,8 +130,8 @@ class _Book(NamedTuple):
     tokens: NDArray[np.uint8]
 
 
-class BookEncoder:
-    """The `BlockEncoder` of books."""
+class BookTokenizer:
+    """The `BlockTokenizer` of books."""
 
     def __init__(self, alphabet: ByteAlphabet, policy: ResiduePolicy) -> None:
         self.alphabet = alphabet
@@ -140,17 +140,19 @@ class BookEncoder:
     def load(self) -> None:
         """Nothing: a book's path says it all."""
 
-    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+    def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole books to tokens.
 
         Raises: UserError for a byte that is not UTF-8 under the policy `error`.
         """
-        read, met = ReadCounts(), [ResidueCounts() for _ in SPLITS]
-        books = [self._encode(block, read, met) for block in blocks if _has_text(block, read)]
+        read, characters = ReadCounts(), [ResidueCounts() for _ in SPLITS]
+        books = [
+            self._encode(block, read, characters) for block in blocks if _has_text(block, read)
+        ]
         kept = [book for book in books if len(book.tokens)]
         parts = [
             self._part([book for book in kept if book.split == number], counts)
-            for number, counts in enumerate(met)
+            for number, counts in enumerate(characters)
         ]
         digests = np.column_stack(
             [
@@ -159,21 +161,23 @@ class BookEncoder:
             ]
         )
         split = np.array([book.split for book in kept], dtype=np.uint8)
-        return Encoded(parts, digests, split, read, emptied=len(books) - len(kept))
+        return Tokenized(parts, digests, split, read, emptied=len(books) - len(kept))
 
-    def _encode(self, block: TextBlock, read: ReadCounts, met: list[ResidueCounts]) -> _Book:
+    def _encode(self, block: TextBlock, read: ReadCounts, characters: list[ResidueCounts]) -> _Book:
         name = accession(block.where)
         split = SPLIT_OF_FOLDER[name.partition("/")[0]]
-        tokens = self.alphabet.encode(block.text, self.policy, counts=met[split], where=block.where)
+        tokens = self.alphabet.encode(
+            block.text, self.policy, counts=characters[split], where=block.where
+        )
         read.records += 1
         read.residues += len(block.text)
         return _Book(name, split, tokens)
 
-    def _part(self, books: list[_Book], met: ResidueCounts) -> Part:
+    def _part(self, books: list[_Book], characters: ResidueCounts) -> Part:
         tokens = _join(books)
         names = "".join(f"{book.accession}\n" for book in books).encode()
         by_token = count_tokens(tokens, len(self.alphabet))
-        return Part(names, _lengths(books), tokens, by_token, met)
+        return Part(names, _lengths(books), tokens, by_token, characters)
 
 
 def _join(books: list[_Book]) -> NDArray[np.uint8]:
@@ -229,12 +233,12 @@ def _read(name: str) -> bytes:
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
 
 
-def recipe_for(
+def preprocessing_for(
     alphabet: Alphabet,
     residue_policy: ResiduePolicy,
     splits: SplitRule | None,
     head: int | None = None,
-) -> Recipe:
+) -> Preprocessing:
     """Of text for an alphabet of bytes, else of proteins.
 
     Raises: UserError where `splits` does not go with that: text has them from its folders.
@@ -247,14 +251,14 @@ def recipe_for(
             )
         if head is not None:
             raise UserError("data.mode=stream: books are not streamed. Set data.mode=shards.")
-        return BookRecipe(residue_policy)
+        return BookPreprocessing(residue_policy)
     if splits is None:
         raise UserError("data.splits: expected a rule that shares proteins out, got null")
-    return Preparation(alphabet, residue_policy, splits, head=head)
+    return ProteinPreprocessing(alphabet, residue_policy, splits, head=head)
 
 
-def recipe_from(definition: dict[str, Any]) -> Recipe:
+def preprocessing_from(definition: dict[str, Any]) -> Preprocessing:
     """What a recipe's `definition` told, as a manifest has it."""
     if isinstance(alphabet_from(definition["alphabet"]), ByteAlphabet):
-        return BookRecipe(definition["residue_policy"], definition["shard_proteins"])
-    return Preparation.from_definition(definition)
+        return BookPreprocessing(definition["residue_policy"], definition["shard_proteins"])
+    return ProteinPreprocessing.from_definition(definition)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.byte_alphabet import alphabet_from
+from protein_performer.data.preparing.lengths import PAPER, Lengths, describe_lengths
 from protein_performer.data.reading.records import ReadCounts
-from protein_performer.data.storage.lengths import PAPER, Lengths, describe_lengths
 
 _MOST_SHOWN = 30  # letters whose shares are told
 LONG = 1024  # residues that a row shows in the paper's main task and by default in ours
@@ -188,7 +188,7 @@ def _describe_split(
     by_token = np.sum([entry["residue_counts"] for entry in entries], axis=0)
     by_letter = by_token[Alphabet.first_letter :]
     met = {
-        kind: sum(entry["met"][kind] for entry in entries)
+        kind: sum(entry["characters"][kind] for entry in entries)
         for kind in ("lower_case", "rare", "unknown", "skipped")
     }
     return SplitContents(

@@ -4,7 +4,6 @@ The folder appears whole or not at all: it grows beside its place, under a hidde
 preparation goes on from there (see `work`).
 """
 
-import hashlib
 import json
 import logging
 import shutil
@@ -15,19 +14,31 @@ from typing import Any
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.data.locking import locked
+from protein_performer.data.manifest import (
+    FORMAT,
+    MANIFEST,
+    content_digest,
+    is_prepared,
+    read_manifest,
+)
 from protein_performer.data.preparing.duplicates import Copies
-from protein_performer.data.preparing.encoders import encode_all
-from protein_performer.data.preparing.encoding import Encoder, bundled
-from protein_performer.data.preparing.index import write_index
-from protein_performer.data.preparing.recipe import Recipe, fingerprints
-from protein_performer.data.preparing.work import DIGESTS, JOURNAL, Work, write_whole
+from protein_performer.data.preparing.journal import DIGESTS, JOURNAL, Work, write_whole
+from protein_performer.data.preparing.length_index import write_index
+from protein_performer.data.preparing.parallel import tokenize_all
+from protein_performer.data.preparing.preprocessing import Preprocessing, fingerprints
+from protein_performer.data.preparing.tokenizer import Tokenizer, bundled
 from protein_performer.data.reading.place import Place, PlacedBlock, first_records, read_from
 from protein_performer.data.reading.records import ReadCounts
 from protein_performer.data.reading.remote import is_address
 from protein_performer.data.reading.sources import expand, size
+from protein_performer.data.shards import (
+    BY_LENGTH,
+    LENGTH_COUNTS,
+    SplitMeta,
+    StoredSplit,
+    file_sha256,
+)
 from protein_performer.data.splits import SPLITS, SplitRule
-from protein_performer.data.storage.prepared import FORMAT, MANIFEST, is_prepared, read_manifest
-from protein_performer.data.storage.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit, file_sha256
 from protein_performer.errors import UserError
 
 SHARD_PROTEINS = 2**18
@@ -39,8 +50,8 @@ OnProgress = Callable[[int, int, int], None]  # bytes read, of how many (0: not 
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """How proteins become tokens in splits; see `Recipe`.
+class ProteinPreprocessing:
+    """How proteins become tokens in splits; see `Preprocessing`.
 
     Attributes:
         alphabet: see there.
@@ -79,7 +90,7 @@ class Preparation:
         return definition
 
     @classmethod
-    def from_definition(cls, definition: dict[str, Any]) -> "Preparation":
+    def from_definition(cls, definition: dict[str, Any]) -> "ProteinPreprocessing":
         """What `definition` told, as a manifest has it."""
         return cls(
             Alphabet(**definition["alphabet"]),
@@ -107,9 +118,9 @@ class Preparation:
         """See `place.read_from`."""
         return read_from(names, start, counts)
 
-    def encoder(self) -> Encoder:
+    def tokenizer(self) -> Tokenizer:
         """Of FASTA and flat files."""
-        return Encoder(self.alphabet, self.residue_policy, self.splits)
+        return Tokenizer(self.alphabet, self.residue_policy, self.splits)
 
     def check_sizes(self, sizes: Sequence[int]) -> None:
         """Raise UserError if there is no protein, or none to hold out though that was wanted."""
@@ -124,7 +135,7 @@ class Preparation:
 def prepare(
     sources: Sequence[str],
     folder: Path,
-    how: Recipe,
+    how: Preprocessing,
     *,
     workers: int = 0,
     on_progress: OnProgress | None = None,
@@ -135,7 +146,7 @@ def prepare(
     Memory does not grow with the number of records; what does is on the disk.
 
     Args:
-        sources: see `Recipe.expand`; the splits do not depend on the records' order.
+        sources: see `Preprocessing.expand`; the splits do not depend on the records' order.
         folder: if it is there and made from the same, nothing is done. Its parent is made.
         how: see there.
         workers: processes that encode, beside this one that reads and writes; 0 does all here.
@@ -185,7 +196,7 @@ def _same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
 def _prepare(
     names: list[str],
     growing: Path,
-    how: Recipe,
+    how: Preprocessing,
     identity: dict[str, Any],
     workers: int,
     on_progress: OnProgress | None,
@@ -215,7 +226,7 @@ def _prepare(
 def _write_shards(
     names: list[str],
     work: Work,
-    how: Recipe,
+    how: Preprocessing,
     workers: int,
     on_progress: OnProgress | None,
 ) -> ReadCounts:
@@ -226,8 +237,8 @@ def _write_shards(
     if how.head is not None:
         done = work.progress.read
         blocks = first_records(blocks, how.head - done.records - done.empty)
-    for bundle, encoded in encode_all(bundled(blocks, reading), how.encoder(), workers):
-        work.add(encoded, bundle.behind)
+    for bundle, tokenized in tokenize_all(bundled(blocks, reading), how.tokenizer(), workers):
+        work.add(tokenized, bundle.behind)
         if on_progress is not None:
             on_progress(bundle.bytes_read, total, work.progress.read.records)
     read = ReadCounts()
@@ -236,7 +247,7 @@ def _write_shards(
     return read
 
 
-def _finish(work: Work, how: Recipe, read: ReadCounts) -> dict[str, Any]:
+def _finish(work: Work, how: Preprocessing, read: ReadCounts) -> dict[str, Any]:
     """Find copies, index, and describe."""
     for writer in work.writers:
         writer.close()
@@ -244,10 +255,10 @@ def _finish(work: Work, how: Recipe, read: ReadCounts) -> dict[str, Any]:
     copies = work.digests.find_copies(work.sizes)
     splits = {name: _describe(work, number, copies, how) for number, name in enumerate(SPLITS)}
     met = ResidueCounts()
-    for each in work.progress.met:
+    for each in work.progress.characters:
         met.add(each)
     return {
-        "content": _content(splits),
+        "content": content_digest(splits),
         "read": asdict(read),
         "residues": asdict(met),
         "emptied": work.progress.emptied,
@@ -257,12 +268,10 @@ def _finish(work: Work, how: Recipe, read: ReadCounts) -> dict[str, Any]:
     }
 
 
-def _describe(work: Work, number: int, copies: Copies, how: Recipe) -> dict[str, Any]:
+def _describe(work: Work, number: int, copies: Copies, how: Preprocessing) -> dict[str, Any]:
     """Index a finished split; its entry in the manifest."""
     writer = work.writers[number]
-    stored = StoredSplit(
-        writer.folder, shard_proteins=how.shard_proteins, shards=len(writer.shards), proteins=0
-    )
+    stored = StoredSplit(writer.folder, SplitMeta(0, writer.shards, {}), how.shard_proteins)
     counts = write_index(stored, copies.left_out[number], work.progress.by_token[number])
     within, across = copies.splits[number]
     return {
@@ -270,16 +279,10 @@ def _describe(work: Work, number: int, copies: Copies, how: Recipe) -> dict[str,
         "residues": counts.residues,
         "duplicates": within + across,
         "copies_across_splits": across,
-        "met": asdict(work.progress.met[number]),
+        "characters": asdict(work.progress.characters[number]),
         "residue_counts": counts.by_token.tolist(),
         "index_sha256": {
             name: file_sha256(writer.folder / name) for name in (BY_LENGTH, LENGTH_COUNTS)
         },
         "shards": [shard._asdict() for shard in writer.shards],
     }
-
-
-def _content(splits: dict[str, Any]) -> str:
-    """One digest of all tokens in all splits: equal folders, whatever their sources' names."""
-    digests = [shard["sha256"] for split in splits.values() for shard in split["shards"]]
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()

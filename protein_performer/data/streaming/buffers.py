@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.batches.buffer import Buffer
+from protein_performer.data.batches.in_memory import Buffer
 from protein_performer.data.batches.rows import Ints
-from protein_performer.data.preparing.encoding import Encoded, Encoder, bundled
+from protein_performer.data.preparing.tokenizer import Tokenized, Tokenizer, bundled
 from protein_performer.data.reading.place import Place, read_from
 from protein_performer.data.reading.records import ReadCounts
 from protein_performer.data.splits import TRAIN
@@ -76,7 +76,7 @@ class BufferReader:
 
     Attributes:
         names: the sources, see `sources.expand`.
-        encoder: what becomes of their text.
+        tokenizer: what becomes of their text.
         size: N, the most proteins of a buffer; the last one may hold half as many again, so that
             it is never small beside the others. Where proteins are long, `size` * 1024 residues.
         held_out: sorted digests of sequences; an equal training protein is left out.
@@ -84,7 +84,7 @@ class BufferReader:
     """
 
     names: Sequence[str]
-    encoder: Encoder
+    tokenizer: Tokenizer
     size: int
     held_out: NDArray[np.uint64]
     cuts_to: int | None
@@ -92,25 +92,25 @@ class BufferReader:
     def read(self, begin: Begin) -> Iterator[Filled]:
         """The buffers from one on to the sources' end.
 
-        Raises: UserError of the sources and of the encoder.
+        Raises: UserError of the sources and of the tokenizer.
         """
         counts = ReadCounts()  # files and bytes, which nobody asks for here
         pool = _Pool(begin, self.size)
         place, read = begin.place, begin.read
         for bundle in bundled(read_from(self.names, place, counts), counts):
-            encoded = self.encoder.encode(bundle.blocks)
-            lengths, tokens = self._training(encoded)
+            tokenized = self.tokenizer.encode(bundle.blocks)
+            lengths, tokens = self._training(tokenized)
             pool.pieces.append(_Piece(place, read, lengths, tokens))
-            place, read = bundle.behind, read.plus(encoded, lengths, self.cuts_to)
+            place, read = bundle.behind, read.plus(tokenized, lengths, self.cuts_to)
             while (end := pool.end_of_buffer()) is not None:
                 yield pool.take(end, read)
         if rest := pool.proteins():
             yield pool.take(rest, read)
 
-    def _training(self, encoded: Encoded) -> tuple[Ints, NDArray[np.uint8]]:
+    def _training(self, tokenized: Tokenized) -> tuple[Ints, NDArray[np.uint8]]:
         """(N,) lengths and (R,) tokens of the training proteins."""
-        part = encoded.parts[TRAIN]
-        digests = encoded.digests[encoded.split == TRAIN, 0]
+        part = tokenized.parts[TRAIN]
+        digests = tokenized.digests[tokenized.split == TRAIN, 0]
         kept = np.isin(digests, self.held_out, invert=True)
         if kept.all():
             return part.lengths, part.tokens

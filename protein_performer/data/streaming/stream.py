@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from protein_performer.batch import Batch
-from protein_performer.data.batches.batching import Batching, Seat
+from protein_performer.data.batches.batching import Batching, Rank
 from protein_performer.data.batches.collate import Batches
 from protein_performer.data.batches.failure import Failed
 from protein_performer.data.batches.order import BatchOrder
@@ -78,13 +78,13 @@ class StreamedBatches(IterableDataset[Streamed | Failed]):
     Args:
         reader: of the sources.
         batching: of their training proteins.
-        seat: which rank's share.
+        rank: which rank's share.
     """
 
-    def __init__(self, reader: BufferReader, batching: Batching, seat: Seat) -> None:
+    def __init__(self, reader: BufferReader, batching: Batching, rank: Rank) -> None:
         self.reader = reader
         self.batching = batching
-        self.rank, self.num_ranks = seat.rank, seat.num_ranks
+        self.rank, self.world_size = rank.number, rank.world_size
         self.start = Position()
 
     def __iter__(self) -> Iterator[Streamed | Failed]:
@@ -111,8 +111,8 @@ class StreamedBatches(IterableDataset[Streamed | Failed]):
             filled.buffer, seed=batching.seed, shuffle=shuffle
         )
         order = batching.order(index.length_counts, shuffle)
-        check_ranks(order, self.num_ranks)
-        share = slice(self.rank, None, self.num_ranks)
+        check_ranks(order, self.world_size)
+        share = slice(self.rank, None, self.world_size)
         return _Plan(epoch, filled, batching.batches(rows), index, order, share)
 
 
@@ -153,16 +153,16 @@ class StreamLoader:
         batches: of one rank.
         num_workers: processes that make them; 0 makes them here.
         start: the first batch.
-        seat: whose `count_processed` tells the batches that the trainer is through with; without,
+        rank: whose `count_processed` tells the batches that the trainer is through with; without,
             those that were handed out.
     """
 
     def __init__(
-        self, batches: StreamedBatches, *, num_workers: int, start: Position, seat: Seat
+        self, batches: StreamedBatches, *, num_workers: int, start: Position, rank: Rank
     ) -> None:
         self._batches = batches
         self._num_workers = num_workers
-        self._seat = seat
+        self._rank = rank
         self._position = start
         self._behind: deque[Position] = deque()  # behind the batches after the position
         self._handed_out = 0
@@ -204,12 +204,12 @@ class StreamLoader:
 
     def tell(self, what: str) -> None:
         """Log what was read in this epoch since it was last told, on one rank."""
-        if self.read is not None and self._seat.rank == 0:
+        if self.read is not None and self._rank.number == 0:
             log.info("%s:\n%s", what, self.read)
         self.read = None
 
     def _processed(self) -> int:
-        count = self._seat.count_processed
+        count = self._rank.count_processed
         return self._handed_out if count is None else count()
 
     def state_dict(self) -> dict[str, Any]:

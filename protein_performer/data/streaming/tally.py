@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import ResidueCounts
-from protein_performer.data.preparing.encoding import Encoded
 from protein_performer.data.preparing.folder_report import tell_records
+from protein_performer.data.preparing.tokenizer import Tokenized
 from protein_performer.data.reading.records import ReadCounts
 from protein_performer.data.splits import SPLITS, TRAIN
 
@@ -37,21 +37,21 @@ class Tally:
     cut_proteins: int = 0
     cut_residues: int = 0
 
-    def plus(self, encoded: Encoded, kept: NDArray[np.int64], cuts_to: int | None) -> "Tally":
+    def plus(self, tokenized: Tokenized, kept: NDArray[np.int64], cuts_to: int | None) -> "Tally":
         """The sums with one more bundle.
 
         Args:
-            encoded: the bundle.
+            tokenized: the bundle.
             kept: lengths of its training proteins, copies of held-out ones left out.
             cuts_to: residues of a protein that an epoch shows; None for all.
         """
         total = copy.deepcopy(self)
-        total.read.add(encoded.read)
-        total.emptied += encoded.emptied
-        for split, part in enumerate(encoded.parts):
-            total.met.add(part.met)
+        total.read.add(tokenized.read)
+        total.emptied += tokenized.emptied
+        for split, part in enumerate(tokenized.parts):
+            total.met.add(part.characters)
             total.proteins[split] += len(kept if split == TRAIN else part.lengths)
-        total.copies += len(encoded.parts[TRAIN].lengths) - len(kept)
+        total.copies += len(tokenized.parts[TRAIN].lengths) - len(kept)
         if cuts_to is not None:
             beyond = np.maximum(kept - cuts_to, 0)
             total.cut_proteins += int(np.count_nonzero(beyond))

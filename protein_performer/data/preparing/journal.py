@@ -1,6 +1,6 @@
 """The folder in which a preparation grows, and the journal by which it goes on after a break.
 
-The journal says how far the files are valid: it is written after they are on the disk, and in one
+The journal says how far the files are whole: it is written after they are on the disk, and in one
 step. Whoever opens the folder again cuts the files back to it and goes on behind that place; so
 what comes out is the same, byte for byte, as without a break.
 """
@@ -17,11 +17,11 @@ import numpy as np
 
 from protein_performer.alphabet import ResidueCounts
 from protein_performer.data.preparing.duplicates import DigestFile
-from protein_performer.data.preparing.encoding import Encoded
+from protein_performer.data.preparing.shard_writer import ShardWriter
+from protein_performer.data.preparing.tokenizer import Tokenized
 from protein_performer.data.reading.place import Place
 from protein_performer.data.reading.records import ReadCounts
 from protein_performer.data.splits import SPLITS
-from protein_performer.data.storage.shards import ShardWriter
 
 JOURNAL, DIGESTS = "journal.json", "digests"
 
@@ -34,22 +34,22 @@ class Progress:
         behind: the place behind the last record written.
         read: what the parser counted, without files and bytes.
         emptied: records without a residue, left out.
-        met: for each split what the alphabet met.
+        characters: for each split what the alphabet counted.
         by_token: for each split (V,) occurrences of each token, copies included.
     """
 
     behind: Place
     read: ReadCounts
     emptied: int
-    met: list[ResidueCounts]
+    characters: list[ResidueCounts]
     by_token: np.ndarray
 
     @classmethod
     def at_the_start(cls, vocabulary_size: int) -> "Progress":
         """Nothing yet."""
-        met = [ResidueCounts() for _ in SPLITS]
+        characters = [ResidueCounts() for _ in SPLITS]
         counts = np.zeros((len(SPLITS), vocabulary_size), dtype=np.int64)
-        return cls(Place(), ReadCounts(), 0, met, counts)
+        return cls(Place(), ReadCounts(), 0, characters, counts)
 
     def plain(self) -> dict[str, Any]:
         """Plain types, for the journal."""
@@ -62,17 +62,17 @@ class Progress:
             Place(*plain["behind"]),
             ReadCounts(**plain["read"]),
             plain["emptied"],
-            [ResidueCounts(**each) for each in plain["met"]],
+            [ResidueCounts(**each) for each in plain["characters"]],
             np.array(plain["by_token"], dtype=np.int64),
         )
 
-    def add(self, encoded: Encoded, behind: Place) -> None:
+    def add(self, tokenized: Tokenized, behind: Place) -> None:
         """Count one more bundle."""
         self.behind = behind
-        self.read.add(encoded.read)
-        self.emptied += encoded.emptied
-        for split, part in enumerate(encoded.parts):
-            self.met[split].add(part.met)
+        self.read.add(tokenized.read)
+        self.emptied += tokenized.emptied
+        for split, part in enumerate(tokenized.parts):
+            self.characters[split].add(part.characters)
             self.by_token[split] += part.by_token
 
 
@@ -129,15 +129,15 @@ class Work:
             return None
         return journal if journal["identity"] == self.identity else None
 
-    def add(self, encoded: Encoded, behind: Place) -> None:
+    def add(self, tokenized: Tokenized, behind: Place) -> None:
         """Append a bundle's proteins."""
-        index = np.empty(len(encoded.split), dtype=np.int64)
-        for number, (writer, part) in enumerate(zip(self.writers, encoded.parts, strict=True)):
-            here = encoded.split == number
+        index = np.empty(len(tokenized.split), dtype=np.int64)
+        for number, (writer, part) in enumerate(zip(self.writers, tokenized.parts, strict=True)):
+            here = tokenized.split == number
             index[here] = writer.proteins + np.arange(np.count_nonzero(here))
             writer.write(part.names, part.lengths, part.tokens)
-        self.digests.add(encoded.digests, encoded.split, index)
-        self.progress.add(encoded, behind)
+        self.digests.add(tokenized.digests, tokenized.split, index)
+        self.progress.add(tokenized, behind)
         if time.monotonic() - self._committed >= self.commit_seconds:
             self.commit()
 

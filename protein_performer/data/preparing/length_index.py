@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.preparing.encoding import count_tokens
-from protein_performer.data.storage.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
+from protein_performer.data.preparing.tokenizer import count_tokens
+from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
 _SORTED = 2**15  # proteins sorted at once
 _TOGETHER = 2**20  # residues counted at once, and one more protein

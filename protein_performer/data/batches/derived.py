@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.shards import StoredSplit
 
 
 class DerivedArrays:
@@ -59,9 +59,7 @@ def create(path: Path, dtype: Any, size: int) -> NDArray[Any]:
 
 def taking_part(split: StoredSplit) -> NDArray[np.bool_]:
     """(stored proteins,) False for exact copies, which stay out; of a split that is not empty."""
-    last = split.num_shards - 1
-    stored = last * split.shard_proteins + len(split.shard(last)[1]) - 1
-    mask = np.zeros(stored, dtype=np.bool_)
+    mask = np.zeros(split.stored, dtype=np.bool_)
     by_length = split.by_length()
     for begin in range(0, len(by_length), 2**20):
         mask[by_length[begin : begin + 2**20]] = True

@@ -24,7 +24,7 @@ class Lengths:
 # Choromanski et al. 2021, arXiv:2009.14794, appendix C.1, Table 1: TrEMBL of January 2019.
 PAPER = {
     "train": Lengths(104_863_744, 2, 74_488, 353.09, 311.16, 289),
-    "valid": Lengths(102_400, 7, 11_274, 353.62, 307.42, 289),
+    "val": Lengths(102_400, 7, 11_274, 353.62, 307.42, 289),
     "test": Lengths(1_033_216, 8, 32_278, 353.96, 312.23, 289),
     "ood": Lengths(29_696, 24, 4_208, 330.96, 269.86, 200),
 }

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from protein_performer.data.batches.buffer import Buffer
 from protein_performer.data.batches.concat import ConcatRows, join, join_in_memory
 from protein_performer.data.batches.homologs import HomologRows
+from protein_performer.data.batches.in_memory import Buffer
 from protein_performer.data.batches.order import SPECIALS
 from protein_performer.data.batches.proteins import Crop, ProteinRows, index_proteins
 from protein_performer.data.batches.rows import RowIndex, RowLayout
-from protein_performer.data.storage.shards import StoredSplit
+from protein_performer.data.shards import StoredSplit
 from protein_performer.errors import UserError
 
 Context = Literal["protein", "concat", "homologs"]

@@ -1,4 +1,4 @@
-"""Processes that encode: one that dies is told, what they do stays in order."""
+"""Processes that tokenize: one that dies is said, what they do stays in order."""
 
 import multiprocessing
 import os
@@ -8,8 +8,8 @@ from itertools import count, islice, repeat
 import numpy as np
 import pytest
 
-from protein_performer.data.preparing.encoders import encode_all
-from protein_performer.data.preparing.encoding import Bundle, Encoded
+from protein_performer.data.preparing.parallel import tokenize_all
+from protein_performer.data.preparing.tokenizer import Bundle, Tokenized
 from protein_performer.data.reading.blocks import TextBlock
 from protein_performer.data.reading.place import Place
 from protein_performer.data.reading.records import ReadCounts
@@ -26,12 +26,12 @@ def in_a_process_of_its_own():
     return multiprocessing.parent_process() is not None
 
 
-class Encoder:
+class Tokenizer:
     def load(self):
         pass
 
 
-class Dying(Encoder):
+class Dying(Tokenizer):
     """Ends its process, at once or once it has been sent something."""
 
     def __init__(self, at_once):
@@ -48,14 +48,14 @@ class Dying(Encoder):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_an_encoder_that_dies_is_told_with_its_exit_code(at_once):
+def test_a_process_that_dies_is_said(at_once):
     endless = (bundle(MORE_THAN_A_PIPE_HOLDS) for _ in repeat(None))
-    with pytest.raises(RuntimeError, match=r"encoder process ended \(exit code 3"):
-        for _ in encode_all(endless, Dying(at_once), workers=1):
+    with pytest.raises(RuntimeError, match="a process that tokenizes ended"):
+        for _ in tokenize_all(endless, Dying(at_once), workers=1):
             pass
 
 
-class Slow(Encoder):
+class Slow(Tokenizer):
     """Tells the bundle's number and its process, and refuses from a number on; slow but here."""
 
     def __init__(self, refused_from=10**9):
@@ -68,7 +68,7 @@ class Slow(Encoder):
         if number >= self.refused_from:
             raise UserError(f"bundle {number}")
         told = np.array([[number, os.getpid(), 0]], dtype=np.uint64)
-        return Encoded([], told, np.zeros(1, dtype=np.uint8), ReadCounts(), 0)
+        return Tokenized([], told, np.zeros(1, dtype=np.uint8), ReadCounts(), 0)
 
 
 def numbered(enough):
@@ -83,8 +83,8 @@ def numbered(enough):
 def test_results_come_in_order_whoever_encoded(workers):
     processes = set()
     bundles = numbered(lambda number: number > 50 and len(processes) == workers + 1)
-    for number, (done, encoded) in enumerate(encode_all(bundles, Slow(), workers), start=1):
-        told, process, _ = encoded.digests[0].tolist()
+    for number, (done, tokenized) in enumerate(tokenize_all(bundles, Slow(), workers), start=1):
+        told, process, _ = tokenized.digests[0].tolist()
         assert told == done.bytes_read == number
         processes.add(process)
     assert number >= 50
@@ -98,7 +98,7 @@ def test_the_first_fault_is_told_wherever_it_was_found(workers, reader_fails):
         yield from numbered(lambda number: reader_fails and number > 60)
         raise UserError("reader")
 
-    finished = encode_all(bundles(), Slow(refused_from=60), workers)
+    finished = tokenize_all(bundles(), Slow(refused_from=60), workers)
     assert len(list(islice(finished, 59))) == 59
     with pytest.raises(UserError, match=r"bundle 60$"):
         next(finished)

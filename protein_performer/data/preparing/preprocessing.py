@@ -1,6 +1,7 @@
 """How sources become tokens in splits: the contract between `prepare` and a kind of source.
 
-Proteins are one (`prepare.Preparation`), folders of plain text another (`books.BookRecipe`).
+Proteins are one (`prepare.ProteinPreprocessing`), folders of plain text another
+(`books.BookPreprocessing`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,14 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing.encoding import BlockEncoder
+from protein_performer.data.preparing.tokenizer import BlockTokenizer
 from protein_performer.data.reading.place import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.remote import is_address
 from protein_performer.data.reading.sources import size
 
 
-class Recipe(Protocol):
+class Preprocessing(Protocol):
     """A kind of source; frozen, plain and picklable."""
 
     @property
@@ -70,7 +71,7 @@ class Recipe(Protocol):
         """Blocks of whole records from a place on."""
         ...
 
-    def encoder(self) -> BlockEncoder:
+    def tokenizer(self) -> BlockTokenizer:
         """Of the blocks."""
         ...
 
@@ -79,7 +80,7 @@ class Recipe(Protocol):
         ...
 
 
-def fingerprints(sources: Sequence[str], how: Recipe) -> dict[str, Any]:
+def fingerprints(sources: Sequence[str], how: Preprocessing) -> dict[str, Any]:
     """What a preparation is made from, in plain types: equal ones give equal folders.
 
     A file, be it a source or a table of clusters, is known by its name, size and time of change,

@@ -44,17 +44,17 @@ class Part(NamedTuple):
         lengths: (N,) int64.
         tokens: (R,) uint8, residues one after another.
         by_token: (V,) occurrences of each token.
-        met: what the alphabet met.
+        characters: what the alphabet counted.
     """
 
     names: bytes
     lengths: NDArray[np.int64]
     tokens: NDArray[np.uint8]
     by_token: NDArray[np.int64]
-    met: ResidueCounts
+    characters: ResidueCounts
 
 
-class Encoded(NamedTuple):
+class Tokenized(NamedTuple):
     """An encoded bundle.
 
     Attributes:
@@ -101,20 +101,20 @@ def keep_freed_memory() -> None:
     bytes(4 * _BUNDLE)
 
 
-class BlockEncoder(Protocol):
+class BlockTokenizer(Protocol):
     """Parses, encodes, digests and shares out; plain and picklable."""
 
     def load(self) -> None:
         """Read what it needs, once; else that is done when it is needed."""
         ...
 
-    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+    def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole records to tokens."""
         ...
 
 
-class Encoder:
-    """The `BlockEncoder` of proteins."""
+class Tokenizer:
+    """The `BlockTokenizer` of proteins."""
 
     def __init__(self, alphabet: Alphabet, policy: ResiduePolicy, rule: SplitRule) -> None:
         self.alphabet = alphabet
@@ -129,7 +129,7 @@ class Encoder:
         """Read the table of clusters."""
         self.rule.load()
 
-    def encode(self, blocks: Sequence[TextBlock]) -> Encoded:
+    def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole records to tokens.
 
         Raises: UserError for text that is not proteins, for a character outside the alphabet under
@@ -158,10 +158,10 @@ class Encoder:
             for number in range(len(SPLITS))
         ]
         for number, part in enumerate(parts):
-            self._count(part.met, kinds[split[record] == number])
+            self._count(part.characters, kinds[split[record] == number])
         all_digests = np.column_stack([digests, names])
         emptied = int(np.count_nonzero(~kept))
-        return Encoded(parts, all_digests[kept], split[kept], counts, emptied)
+        return Tokenized(parts, all_digests[kept], split[kept], counts, emptied)
 
     def _look_up(
         self, residues: bytes
@@ -200,12 +200,12 @@ class Encoder:
         written = "\n".join([*names, ""]).encode()
         return Part(written, lengths[here], part, by_token, ResidueCounts(residues=part.size))
 
-    def _count(self, met: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
-        met.lower_case += int(np.count_nonzero(kinds & _LOWER))
-        met.rare += int(np.count_nonzero(kinds & _RARE))
+    def _count(self, characters: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
+        characters.lower_case += int(np.count_nonzero(kinds & _LOWER))
+        characters.rare += int(np.count_nonzero(kinds & _RARE))
         outside = int(np.count_nonzero(kinds & _OUTSIDE))
-        met.unknown += outside if self.policy == "unknown" else 0
-        met.skipped += outside if self.policy == "skip" else 0
+        characters.unknown += outside if self.policy == "unknown" else 0
+        characters.skipped += outside if self.policy == "skip" else 0
 
 
 def _copy_runs(

@@ -1,1 +1,0 @@
-"""Prepared proteins on the disk: shards, their manifest, what is derived from them."""
