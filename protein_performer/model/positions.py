@@ -4,10 +4,10 @@ Shapes: B batch, H heads, L positions, D head width, E model width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self, override
 
 from protein_performer.errors import UserError
 from protein_performer.model.config import TrunkConfig
@@ -48,10 +48,9 @@ class _Frequencies(nn.Module):
         # A function of the config alone: not part of the state dict.
         self.register_buffer("frequencies", (base**-exponents).float(), persistent=False)
 
-    @override
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = self.frequencies
-        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.frequencies.dtype.itemsize < before.dtype.itemsize:
             self.frequencies = before.to(self.frequencies.device, torch.float32)
         return moved
