@@ -17,7 +17,9 @@ MOVED_TARGETS = {
     "protein_performer.attention.values.Values": "protein_performer.attention.identity.Values",
 }
 # Present target -> earlier name of an option -> present name.
-RENAMED_OPTIONS: dict[str, dict[str, str]] = {}
+RENAMED_OPTIONS = {
+    "protein_performer.attention.favor.favor.Favor": {"renormalize": "normalize"},
+}
 
 
 def with_present_names(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +27,10 @@ def with_present_names(plain: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> with_present_names({"_target_": "protein_performer.attention.values.Values"})
     {'_target_': 'protein_performer.attention.identity.Values'}
+    >>> with_present_names(
+    ...     {"_target_": "protein_performer.attention.favor.Favor", "renormalize": False}
+    ... )["normalize"]
+    False
     """
     target = MOVED_TARGETS.get(plain["_target_"], plain["_target_"])
     renamed = RENAMED_OPTIONS.get(target, {})

@@ -5,7 +5,9 @@ import math
 import torch
 from oracles import favor as oracles
 
+from protein_performer.attention.favor import linear
 from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.padding import zero_padding
 from protein_performer.attention.protocol import LayerSpec
 
 KERNELS = {
@@ -62,7 +64,41 @@ def dense(favor):
     def oracle(q, k, v, mask):
         w = favor.projection.double()
         phi_q, phi_k = features(favor, q, w), features(favor, k, w)
-        causal, renormalize = favor.spec.causal, favor.options.renormalize
-        return oracles.attention(phi_q, phi_k, v, mask, causal, renormalize)
+        causal, normalize = favor.spec.causal, favor.options.normalize
+        return oracles.attention(phi_q, phi_k, v, mask, causal, normalize)
 
     return oracle
+
+
+def rounding(favor):
+    """tolerance(q, k, mask): how far float64 may move what a vanishing normalizer divides.
+
+    A sum of n terms is off by at most n u sum |terms| (Higham 2002, section 4.2), so a quotient by
+    it by n u kappa, kappa = sum |terms| / |sum|, once for numerator and denominator each; the
+    gradient divides by it twice.
+    """
+
+    def tolerance(q, k, mask):
+        w = favor.projection.double()
+        phi_q, phi_k = features(favor, q, w).detach(), features(favor, k, w).detach()
+        seen = mask[:, None, None] & torch.ones(q.shape[2], q.shape[2], dtype=torch.bool)
+        seen = seen.tril() if favor.spec.causal else seen
+        weights, sizes = phi_q @ phi_k.mT, phi_q.abs() @ phi_k.abs().mT
+        kappa = (sizes * seen).sum(-1) / (weights * seen).sum(-1).abs()
+        terms = q.shape[3] + phi_q.shape[-1] + k.shape[2]
+        worst = kappa[mask[:, None].expand_as(kappa)].max().item()
+        return 4 * terms * torch.finfo(q.dtype).eps * worst
+
+    return tolerance
+
+
+def all_at_once(favor):
+    """The layer by the plain form, which GPUs and compilers get, on CPU tensors."""
+
+    def attend(q, k, v, *, key_mask):
+        operands = favor._operands(q, k, v, key_mask)
+        if favor.spec.causal:
+            return zero_padding(linear.causal(operands)[0], key_mask)
+        return zero_padding(linear.bidirectional(operands), key_mask)
+
+    return attend

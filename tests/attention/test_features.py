@@ -4,13 +4,20 @@ import math
 
 import pytest
 import torch
+from agreement import check
+from favor_oracles import KERNELS, dense, layer
 from oracles import favor as oracles
 
 from protein_performer.attention.favor.features import (
     COS,
     FEATURE_MAPS,
+    Activation,
+    elementwise,
     favor_plus_plus,
+    hyperbolic,
     optimal_a,
+    softmax,
+    trigonometric,
 )
 from protein_performer.attention.favor.projections import (
     fixed_norms,
@@ -26,11 +33,12 @@ ELEMENTWISE = ["relu", "sigmoid", "abs", "gelu", "cos", "tanh", "identity", "elu
 
 def values(features, x):
     """phi(x) by the formula that `FeatureMap` documents."""
-    u = (features.gain * x) @ features.weight.mT
+    y = features.gain * x
+    u = y @ features.weight.mT
     if features.offset is not None:
         u = u + features.offset[..., None, :]
     u = u.exp() if features.activation is None else features.activation.value(u)
-    factor = math.sqrt(features.scale) * (features.norm * x.square().sum(-1, keepdim=True)).exp()
+    factor = math.sqrt(features.scale) * (features.norm * y.square().sum(-1, keepdim=True)).exp()
     return factor * (u + features.epsilon)
 
 
@@ -55,18 +63,18 @@ def mean_and_error(x):
     return x.mean(), x.std() / math.sqrt(len(x))
 
 
-@pytest.mark.parametrize("name", ["softmax", "hyperbolic", "trigonometric"])
-def test_mean_and_variance_of_independent_features(name):
+@pytest.mark.parametrize("features", [softmax, hyperbolic, trigonometric])
+def test_mean_and_variance_of_independent_features(features):
     m = 3
-    estimate, x, y = estimates(FEATURE_MAPS[name], iid, 20_000, m, length=0.4)
+    estimate, x, y = estimates(features, iid, 20_000, m, length=0.4)
     kernel = oracles.softmax_kernel(x, y)
     mean, error = mean_and_error(estimate)
     assert abs(mean - kernel) < 4 * error
     theory = {
-        "softmax": oracles.mse_positive,
-        "hyperbolic": oracles.mse_hyperbolic,
-        "trigonometric": oracles.mse_trigonometric,
-    }[name](x, y, m)
+        softmax: oracles.mse_positive,
+        hyperbolic: oracles.mse_hyperbolic,
+        trigonometric: oracles.mse_trigonometric,
+    }[features](x, y, m)
     mse, error = mean_and_error((estimate - kernel) ** 2)
     assert abs(mse - theory) < 4 * error
     assert error < 0.05 * theory  # the test has the power to tell
@@ -74,7 +82,7 @@ def test_mean_and_variance_of_independent_features(name):
 
 @pytest.mark.parametrize("draw", [orthogonal, simplex])
 def test_coupled_features_are_unbiased_and_beat_theorem_2(draw):
-    estimate, x, y = estimates(FEATURE_MAPS["softmax"], draw, 20_000, DIM, length=0.4)
+    estimate, x, y = estimates(softmax, draw, 20_000, DIM, length=0.4)
     kernel = oracles.softmax_kernel(x, y)
     mean, error = mean_and_error(estimate)
     assert abs(mean - kernel) < 4 * error
@@ -87,7 +95,7 @@ def test_coupled_features_are_unbiased_and_beat_theorem_2(draw):
 
 def test_regularised_kernel_has_its_closed_form():
     estimate, x, y = estimates(
-        lambda w: FEATURE_MAPS["softmax"](fixed_norms(w)), orthogonal, 10_000, DIM, length=0.9
+        lambda w: softmax(fixed_norms(w)), orthogonal, 10_000, DIM, length=0.9
     )
     ratio = oracles.smreg_ratio(x, y)
     assert ratio < 0.9  # far enough from the softmax kernel itself
@@ -124,7 +132,7 @@ def test_optimal_features_are_unbiased_with_the_predicted_variance():
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_derivatives_are_those_of_autograd(name):
     torch.manual_seed(0)
-    activation = FEATURE_MAPS[name](torch.eye(2)).activation
+    activation = FEATURE_MAPS[name](torch.eye(2), None).activation
     u = torch.randn(200, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn_like(u)
     (expected,) = torch.autograd.grad(activation.value(u), u, upstream)
@@ -137,13 +145,23 @@ def test_derivatives_are_those_of_autograd(name):
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_only_positive_kernels_say_so(name):
-    features = FEATURE_MAPS[name](torch.eye(2))
+    features = FEATURE_MAPS[name](torch.eye(2), None)
     u = torch.linspace(-8, 8, 1001, dtype=torch.float64)
     phi = features.activation.value(u) + features.epsilon
     assert features.activation.positive == bool((phi > 0).all())
 
 
 def test_trigonometric_features_are_cosines():
-    features = FEATURE_MAPS["trigonometric"](torch.randn(5, DIM))
+    features = trigonometric(torch.randn(5, DIM))
     assert features.activation is COS
     assert features.weight.shape == (10, DIM)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_new_kernel_is_one_entry(monkeypatch, causal):
+    """Softplus, without a derivative of its own, against the dense formula."""
+    softplus = Activation(lambda u, out=None: torch.nn.functional.softplus(u))
+    monkeypatch.setitem(FEATURE_MAPS, "softplus", elementwise(softplus, epsilon=0.1))
+    monkeypatch.setitem(KERNELS, "softplus", lambda u: u.exp().log1p())
+    favor = layer(causal, feature_map="softplus", epsilon=0.1).double()
+    check(favor, dense(favor), dtype=torch.float64, scale=1.0)

@@ -26,9 +26,9 @@ def run(favor, q, k, v, sizes, mask=None):
 
 
 @pytest.mark.parametrize("name", [*POSITIVE, "identity"])
-@pytest.mark.parametrize("renormalize", [True, False])
-def test_steps_equal_the_parallel_form(name, renormalize):
-    favor = layer(True, feature_map=name, renormalize=renormalize).double()
+@pytest.mark.parametrize("normalize", [True, False])
+def test_steps_equal_the_parallel_form(name, normalize):
+    favor = layer(True, feature_map=name, normalize=normalize).double()
     q, k, v = tensors().double()
     whole = favor(q, k, v, key_mask=None)
     out, state = run(favor, q, k, v, [1] * LENGTH)

@@ -35,6 +35,15 @@ def test_loads(name):
     assert logits.std() > 0
 
 
+def test_an_option_that_was_renamed_keeps_its_value(tmp_path):
+    stored = torch.load(FIXTURES / "performer_relu_step4.ckpt", weights_only=True)
+    config = stored["protein_performer"]["config"]["model"]["attention"]
+    config["renormalize"] = False
+    torch.save(stored, tmp_path / "old.ckpt")
+    (mechanism, *_) = load_checkpoint(tmp_path / "old.ckpt").model.mechanisms
+    assert mechanism.options.normalize is False
+
+
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # another folder, on purpose
 @pytest.mark.parametrize(
     ("name", "objective"), [("performer_relu", "mlm"), ("performer_softmax", "causal")]

@@ -101,7 +101,7 @@ def smreg_ratio(x: Tensor, y: Tensor) -> Tensor:
 
 
 def attention(
-    phi_q: Tensor, phi_k: Tensor, v: Tensor, mask: Tensor, causal: bool, renormalize: bool = True
+    phi_q: Tensor, phi_k: Tensor, v: Tensor, mask: Tensor, causal: bool, normalize: bool = True
 ) -> Tensor:
     """P, equations 2 and 4: D^-1 A V with A = Q' K'^T over the tokens that a token may see.
 
@@ -112,7 +112,7 @@ def attention(
         a = a.tril()
     real = mask[:, None, :, None]
     normalizer = torch.where(real, a.sum(-1, keepdim=True), 1.0)
-    return torch.where(real, a @ v / normalizer if renormalize else a @ v, 0.0)
+    return torch.where(real, a @ v / normalizer if normalize else a @ v, 0.0)
 
 
 def log_attention(log_q: Tensor, log_k: Tensor, v: Tensor) -> Tensor:

@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from protein_performer.attention.favor import linear as linear_batched
-from protein_performer.attention.favor.cpu import bidirectional as linear_bidirectional
-from protein_performer.attention.favor.cpu import causal as linear_causal
-from protein_performer.attention.favor.features import FEATURE_MAPS, FeatureMap, favor_plus_plus
-from protein_performer.attention.favor.linear import State
+from protein_performer.attention.favor import cpu, linear
+from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
+from protein_performer.attention.favor.linear import Operands, State
 from protein_performer.attention.favor.options import FavorOptions
 from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
-from protein_performer.attention.favor.spread import balance, mean_spread
 from protein_performer.attention.padding import zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 
@@ -32,9 +29,9 @@ class Favor(nn.Module):
       so the result is the formula's at any scale of q and k;
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
-    Features, sums and normalisers are float32 (float64 for float64 inputs), whatever autocast or
+    Features, sums and normalizers are float32 (float64 for float64 inputs), whatever autocast or
     the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again. Compiled,
-    on a GPU and in `step`, causal rows may be zero at extreme norms (`linear_batched.causal`).
+    on a GPU and in `step`, causal rows may be zero at extreme norms (`linear.causal`).
 
     Args:
         spec: where the layer stands.
@@ -44,7 +41,7 @@ class Favor(nn.Module):
             the authors' ReLU code and the Linear Transformer do.
         row_norms: of the projection, `chi`, as Gaussian rows have, or `sqrt_d`: SMREG.
         per_head: a projection of its own for each head, else one for the layer, as the authors do.
-        renormalize: divide by the sum of the weights.
+        normalize: divide by the sum of the weights.
         epsilon: added to each feature of an elementwise map; null takes the map's own.
         spread: for `favor++`, the mean |q + k|^2 / sqrt(D) to be optimal at; null measures it on
             each sequence, which a causal layer cannot do without seeing the future.
@@ -65,7 +62,7 @@ class Favor(nn.Module):
         projection: str | None = "orthogonal",
         row_norms: Literal["chi", "sqrt_d"] = "chi",
         per_head: bool = False,
-        renormalize: bool = True,
+        normalize: bool = True,
         epsilon: float | None = None,
         spread: float | None = None,
         saderf: bool = False,
@@ -78,7 +75,7 @@ class Favor(nn.Module):
             projection=projection,
             row_norms=row_norms,
             per_head=per_head,
-            renormalize=renormalize,
+            normalize=normalize,
             epsilon=epsilon,
             spread=spread,
             saderf=saderf,
@@ -112,63 +109,33 @@ class Favor(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
         """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
         with torch.autocast(q.device.type, enabled=False):
-            query, key, features = self._prepare(q, k, key_mask)
-            values = v.to(query.dtype)
+            operands = self._operands(q, k, v, key_mask)
             # A compiler would unroll the loops over blocks that suit a CPU.
-            if query.device.type == "cpu" and not torch.compiler.is_compiling():
-                schedule = linear_causal if self.spec.causal else linear_bidirectional
-                out = schedule.attend(
-                    query, key, values, features, key_mask, self.options.renormalize
-                )
+            if operands.q.device.type == "cpu" and not torch.compiler.is_compiling():
+                out = cpu.attend(operands, causal=self.spec.causal)
             else:
                 out = checkpoint(
-                    self._at_once,
-                    *(query, key, values, features, key_mask),
-                    use_reentrant=False,
-                    preserve_rng_state=False,
+                    self._at_once, operands, use_reentrant=False, preserve_rng_state=False
                 )
-            out = self._unnormalized(out, query, features)
+            out = _unnormalized(out, operands)
         return zero_padding(out, key_mask).to(v.dtype)
 
-    def _at_once(
-        self, q: Tensor, k: Tensor, v: Tensor, features: FeatureMap, key_mask: Tensor | None
-    ) -> Tensor:
-        if self.spec.causal:
-            return linear_batched.causal(q, k, v, features, key_mask, self.options.renormalize)[0]
-        return linear_batched.bidirectional(q, k, v, features, key_mask, self.options.renormalize)
+    def _at_once(self, operands: Operands) -> Tensor:
+        return linear.causal(operands)[0] if self.spec.causal else linear.bidirectional(operands)
 
-    def _prepare(
-        self, q: Tensor, k: Tensor, key_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, FeatureMap]:
-        """Queries and keys in the dtype and scale of the features, and those in base 2."""
+    def _operands(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Operands:
+        """Inputs in the dtype of the features, and the features of these queries and keys."""
         dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
-        q, k, w = q.to(dtype), k.to(dtype), self.projection.to(dtype)
+        pairs = Pairs(q.to(dtype), k.to(dtype), key_mask, self.options.spread)
         if self.options.saderf:
-            psi = balance(q, k, key_mask)
-            q, k = q * psi, k / psi
-        if self.options.feature_map == "favor++":
-            spread = (
-                mean_spread(q, k, key_mask) if self.options.spread is None else self.options.spread
-            )
-            features = favor_plus_plus(w, spread)
-            gain = features.gain
-            scale = gain[..., None, None] if isinstance(gain, Tensor) else gain
-            q, k = q * scale, k * scale
-            features = replace(features, gain=1.0, norm=features.norm / gain**2)
-        else:
-            features = FEATURE_MAPS[self.options.feature_map](w)
+            pairs = pairs.balanced()
+        # A copy: the gradient reads it again, perhaps after the next draw.
+        w = self.projection.to(dtype, copy=True)
+        features = FEATURE_MAPS[self.options.feature_map](w, pairs)
         if self.options.epsilon is not None:
             features = replace(features, epsilon=self.options.epsilon)
-        return q, k, features.base2()
-
-    def _unnormalized(self, out: Tensor, q: Tensor, features: FeatureMap) -> Tensor:
-        """The factors of a row that cancel when it is divided by its normaliser."""
-        if self.options.renormalize:
-            return out
-        norm, scale = (
-            x[..., None] if isinstance(x, Tensor) else x for x in (features.norm, features.scale)
-        )
-        return out * (torch.exp2(q.square().sum(-1) * norm) * scale)[..., None]
+        query, key = features.gained(pairs.q), features.gained(pairs.k)
+        return Operands(query, key, v.to(dtype), features.base2(), key_mask, self.options.normalize)
 
     def init_state(
         self,
@@ -182,8 +149,7 @@ class Favor(nn.Module):
         dtype = torch.promote_types(dtype or self.projection.dtype, torch.float32)
         shape = (batch_size, self.spec.num_heads, 0, self.spec.head_dim)
         like = self.projection.new_empty(shape, device=device, dtype=dtype)
-        _, _, features = self._prepare(like, like, None)
-        return linear_batched.first_state(like, like, features)
+        return linear.first_state(self._operands(like, like, like, None))
 
     def step(
         self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
@@ -191,12 +157,9 @@ class Favor(nn.Module):
         """Go on by T positions in time O(T M D); see `protocol.Steps`."""
         refuse_bidirectional(self.spec)
         with torch.autocast(q.device.type, enabled=False):
-            query, key, features = self._prepare(q, k, key_mask)
-            values = v.to(query.dtype)
-            out, state = linear_batched.causal(
-                query, key, values, features, key_mask, self.options.renormalize, state
-            )
-            out = self._unnormalized(out, query, features)
+            operands = self._operands(q, k, v, key_mask)
+            out, state = linear.causal(operands, state)
+            out = _unnormalized(out, operands)
         return zero_padding(out, key_mask).to(v.dtype), state
 
     @torch.no_grad()
@@ -215,3 +178,14 @@ class Favor(nn.Module):
         """The options, for print(model)."""
         options, shape = self.options, tuple(self.projection.shape)
         return f"{options.feature_map}, {options.projection} {shape}, causal={self.spec.causal}"
+
+
+def _unnormalized(out: Tensor, operands: Operands) -> Tensor:
+    """The factors of a row that cancel when it is divided by its normalizer."""
+    if operands.normalize:
+        return out
+    features = operands.features
+    norm, scale = (
+        x[..., None] if isinstance(x, Tensor) else x for x in (features.norm, features.scale)
+    )
+    return out * (torch.exp2(operands.q.square().sum(-1) * norm) * scale)[..., None]

@@ -1,40 +1,54 @@
-"""Feature maps: kernel(q, k) ~ phi(q).phi(k). A new map is one short function.
+"""Feature maps: kernel(q, k) ~ phi(q).phi(k). Read after `favor.py`. A new map is one function.
 
-Shapes: B batch, H heads, D head width, M features.
+Shapes: B batch, H heads, L positions, D head width, M features.
 
-Each function here turns projection rows w_r, (M, D) or (H, M, D) for a projection of each head,
-into a `FeatureMap`, and is found by its name in `FEATURE_MAPS`.
+Each map turns projection rows w_r, (M, D) or (H, M, D) for a projection of each head, into a
+`FeatureMap`, and is found by its name in `FEATURE_MAPS`. A new elementwise kernel is one entry:
+`FEATURE_MAPS["softplus"] = elementwise(Activation(lambda u, out=None: F.softplus(u)))`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from protein_performer.attention.padding import zero_padding
+
 
 @dataclass(frozen=True)
 class Activation:
-    """An elementwise f with its derivative.
+    """An elementwise f.
 
     Attributes:
         value: (u, out=None) -> f(u), in `out` where the function can.
-        backward: (gradient of f(u), u) -> gradient of u; the former may be overwritten.
-        positive: f(u) + epsilon > 0 for every u, so a normaliser cannot vanish.
-        in_place: f(u) may overwrite u, since `backward` finds the same from f(u).
+        derivative: (gradient of f(u), u) -> gradient of u; the former may be overwritten. None
+            leaves it to autograd, which costs another f(u).
+        positive: f(u) + epsilon > 0 for every u, so a normalizer cannot vanish.
+        in_place: f(u) may overwrite u, since `derivative` finds the same from f(u).
     """
 
     value: Callable[..., Tensor]
-    backward: Callable[[Tensor, Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor] | None = None
     positive: bool = True
     in_place: bool = False
+
+    def backward(self, grad: Tensor, u: Tensor) -> Tensor:
+        """From the gradient of f(u), which may be overwritten, to that of u."""
+        if self.derivative is not None:
+            return self.derivative(grad, u)
+        with torch.enable_grad():
+            leaf = u.detach().requires_grad_()
+            (d_u,) = torch.autograd.grad(self.value(leaf), leaf, grad)
+        return d_u
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """phi(x)_r = sqrt(scale) exp(norm |x|^2) (f(weight_r.(gain x) + offset_r) + epsilon).
+    """phi(x)_r = sqrt(scale) exp(norm |y|^2) (f(weight_r.y + offset_r) + epsilon), y = gain x.
 
     Attributes:
         weight: (M, D) or (H, M, D).
@@ -52,6 +66,12 @@ class FeatureMap:
     scale: float | Tensor = 1.0
     epsilon: float = 0.0
 
+    def gained(self, x: Tensor) -> Tensor:
+        """(B, H, L, D) -> y."""
+        if isinstance(self.gain, Tensor):
+            return x * self.gain[..., None, None]
+        return x if self.gain == 1 else x * self.gain
+
     def base2(self) -> "FeatureMap":
         """The same map with every exponent in base 2: exp2 costs half of exp on a CPU."""
         to_base2 = math.log2(math.e)
@@ -61,6 +81,50 @@ class FeatureMap:
         return replace(
             self, weight=self.weight * to_base2, offset=offset, norm=self.norm * to_base2
         )
+
+
+class Pairs(NamedTuple):
+    """Queries and keys of a call, for maps that adapt to them.
+
+    Statistics are of each row and head apart and of tokens only, so neither padding nor batch mates
+    matter. They are constants to the gradient: any value leaves the kernel's estimate unbiased.
+    """
+
+    q: Tensor  # (B, H, L, D)
+    k: Tensor
+    key_mask: Tensor | None
+    given_spread: float | None = None
+
+    @torch.no_grad()
+    def spread(self) -> float | Tensor:
+        """The given number, or (B, H): mean of |q_i + k_j|^2 / sqrt(D) over all pairs of tokens.
+
+        It is |q|^2 + 2 q.k + |k|^2 in the mean, so it costs one pass over the positions.
+        """
+        if self.given_spread is not None:
+            return self.given_spread
+        q, k = zero_padding(self.q, self.key_mask), zero_padding(self.k, self.key_mask)
+        count = torch.tensor(q.shape[-2], device=q.device)
+        if self.key_mask is not None:
+            count = self.key_mask.sum(-1).clamp_min(1)[:, None]  # (B, 1)
+        squares = (q.square() + k.square()).sum((-1, -2)) / count
+        products = (q.sum(-2) * k.sum(-2)).sum(-1) / count / count
+        return (squares + 2 * products) / math.sqrt(q.shape[-1])
+
+    def balanced(self) -> "Pairs":
+        """SADERF: the same products q.k, from q psi and k / psi that spread alike.
+
+        psi_d = (sum_j k_jd^2 / sum_i q_id^2)^(1/4), of each dimension d; a dimension that is zero
+        throughout keeps its scale. Source: Likhosherstov et al. 2023, arXiv:2302.00787, section 4.
+        """
+        with torch.no_grad():
+            q_squares = zero_padding(self.q, self.key_mask).square().sum(-2, keepdim=True)
+            k_squares = zero_padding(self.k, self.key_mask).square().sum(-2, keepdim=True)
+            tiny = torch.finfo(self.q.dtype).tiny
+            known = (q_squares > tiny) & (k_squares > tiny)
+            ratio = torch.where(known, k_squares, 1.0) / torch.where(known, q_squares, 1.0)
+            psi = ratio.pow(0.25)
+        return self._replace(q=self.q * psi, k=self.k / psi)
 
 
 def softmax(w: Tensor) -> FeatureMap:
@@ -106,11 +170,12 @@ def favor_plus_plus(w: Tensor, spread: float | Tensor) -> FeatureMap:
     a = optimal_a(spread, w.shape[-1])
     squares = w.square().sum(-1)
     offset = a[..., None] * squares if isinstance(a, Tensor) else a * squares
-    return FeatureMap(
-        base.weight,
+    gain = (1 - 4 * a) ** 0.5
+    return replace(
+        base,
         offset=offset,
-        norm=base.norm,
-        gain=(1 - 4 * a) ** 0.5,
+        norm=base.norm / gain**2,  # of x, not of gain x
+        gain=gain,
         scale=(1 - 4 * a) ** (w.shape[-1] / 2) * base.scale,
     )
 
@@ -121,13 +186,21 @@ def optimal_a(spread: float | Tensor, head_dim: int) -> float | Tensor:
     return (1 - ratio - ((ratio + 1) ** 2 + 4 * ratio) ** 0.5) / 16
 
 
-def elementwise(activation: Activation, epsilon: float) -> Callable[[Tensor], FeatureMap]:
+MakeFeatures = Callable[[Tensor, Pairs], FeatureMap]
+
+
+def of_rows(make: Callable[[Tensor], FeatureMap]) -> MakeFeatures:
+    """A map that does not adapt to queries and keys."""
+    return lambda w, pairs: make(w)
+
+
+def elementwise(activation: Activation, epsilon: float = 1e-3) -> MakeFeatures:
     """The generalised kernel of f: phi(x) = f(W x) + epsilon (ibid., section 2.2, appendix A.4).
 
     Like the authors' JAX code, and unlike their TensorFlow code and performer-pytorch, x is not
     scaled by D^-1/4 and phi not by M^-1/2. For ReLU this matters only beside epsilon.
     """
-    return lambda w: FeatureMap(w, activation=activation, epsilon=epsilon)
+    return of_rows(lambda w: FeatureMap(w, activation=activation, epsilon=epsilon))
 
 
 def _gelu_slope(u: Tensor) -> Tensor:
@@ -148,17 +221,22 @@ COS = Activation(torch.cos, lambda g, u: -g * u.sin(), positive=False)
 TANH = Activation(torch.tanh, lambda g, u: g * (1 - u.tanh() ** 2), positive=False)
 IDENTITY = Activation(lambda u, out=None: u, lambda g, u: g, positive=False)
 
-FEATURE_MAPS: dict[str, Callable[[Tensor], FeatureMap]] = {
-    "softmax": softmax,
-    "hyperbolic": hyperbolic,
-    "trigonometric": trigonometric,
-    "relu": elementwise(RELU, 1e-3),
-    "sigmoid": elementwise(SIGMOID, 1e-3),
-    "exp": lambda w: FeatureMap(w),  # its epsilon of 1e-3 would not survive the log domain
-    "abs": elementwise(ABS, 1e-3),
-    "gelu": elementwise(GELU, 1e-3),
-    "cos": elementwise(COS, 1e-3),
-    "tanh": elementwise(TANH, 1e-3),
-    "identity": elementwise(IDENTITY, 1e-3),
+SOFTMAX_KERNELS: dict[str, MakeFeatures] = {
+    "softmax": of_rows(softmax),
+    "hyperbolic": of_rows(hyperbolic),
+    "trigonometric": of_rows(trigonometric),
+    "favor++": lambda w, pairs: favor_plus_plus(w, pairs.spread()),
+}
+FEATURE_MAPS: dict[str, MakeFeatures] = {
+    **SOFTMAX_KERNELS,
+    "relu": elementwise(RELU),
+    "sigmoid": elementwise(SIGMOID),
+    "exp": of_rows(FeatureMap),  # an epsilon of 1e-3 would not survive the log domain
+    "abs": elementwise(ABS),
+    "gelu": elementwise(GELU),
+    "cos": elementwise(COS),
+    "tanh": elementwise(TANH),
+    "identity": elementwise(IDENTITY),
     "elu+1": elementwise(ELU_PLUS_ONE, 0.0),  # Katharopoulos et al. 2020, arXiv:2006.16236
 }
+LOG_DOMAIN = ("softmax", "hyperbolic", "favor++", "exp")

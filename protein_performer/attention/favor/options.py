@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from protein_performer.attention.favor.features import FEATURE_MAPS
+from protein_performer.attention.favor.features import FEATURE_MAPS, LOG_DOMAIN, SOFTMAX_KERNELS
 from protein_performer.attention.favor.projections import PROJECTIONS
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.errors import UserError
-
-SOFTMAX_KERNELS = ("softmax", "hyperbolic", "trigonometric", "favor++")
-LOG_DOMAIN = ("softmax", "hyperbolic", "favor++", "exp")
 
 
 @dataclass(frozen=True)
@@ -21,14 +18,14 @@ class FavorOptions:
     projection: str | None
     row_norms: Literal["chi", "sqrt_d"]
     per_head: bool
-    renormalize: bool
+    normalize: bool
     epsilon: float | None
     spread: float | None
     saderf: bool
 
     def check(self, spec: LayerSpec) -> None:
         """Raise UserError for the first option that does not fit the others or the layer."""
-        _one_of("feature_map", self.feature_map, (*FEATURE_MAPS, "favor++"))
+        _one_of("feature_map", self.feature_map, tuple(FEATURE_MAPS))
         _one_of("projection", self.projection, (None, *PROJECTIONS))
         _one_of("row_norms", self.row_norms, ("chi", "sqrt_d"))
         for refused, reason in (*self._of_projection(), *self._of_map(spec.causal)):

@@ -3,7 +3,7 @@
 Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, T positions of a block,
 R rows of the batch in a group, K heads of each, G = R K.
 
-The sums over keys are (G, E, M): values first, then their normaliser. Exponential features are
+The sums over keys are (G, E, M): values first, then their normalizer. Exponential features are
 relative to the largest of each feature over the keys, `key_peak`, then of each query, `peak`.
 An epsilon that features in place lack is added to products with them: two passes less.
 """
@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.favor.cpu.blocks import (
+from protein_performer.attention.favor.cpu.head_groups import (
     Heads,
     by_row,
-    grad_sums,
     head_groups,
-    hidden_positions,
+    padding_positions,
 )
-from protein_performer.attention.favor.features import FeatureMap
-from protein_performer.attention.favor.normalizer import divisor
+from protein_performer.attention.favor.linear import Operands, divisor
 
 BLOCK = 512
 FEATURES = 2**19  # of a block, over the heads of a group
@@ -38,17 +36,10 @@ class Kept(NamedTuple):
     peak: Tensor | None  # (G, L, 1), of each query's features
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    features: FeatureMap,
-    key_mask: Tensor | None,
-    renormalize: bool,
-) -> Tensor:
-    """Attention to all keys; arguments and result as in `linear_batched.bidirectional`."""
+def attend(operands: Operands) -> Tensor:
+    """As `linear.bidirectional`."""
     out: Tensor = BidirectionalAttention.apply(  # type: ignore[no-untyped-call]
-        q, k, v, features.weight, key_mask, features, renormalize
+        operands.q, operands.k, operands.v, operands
     )
     return out
 
@@ -57,44 +48,33 @@ class BidirectionalAttention(torch.autograd.Function):
     """out_i = factor_i sum_j phi(q_i).phi(k_j) v_j."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        weight: Tensor,
-        key_mask: Tensor | None,
-        features: FeatureMap,
-        renormalize: bool,
-    ) -> Tensor:
-        """Only q, k and v have gradients; `weight` is that of the features."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, operands: Operands) -> Tensor:
+        """Only q, k and v, which are those of the operands, have gradients."""
         out = torch.empty_like(v)
         kept: list[Tensor | None] = []
-        size = _group_size(q, features)
-        for group, heads in head_groups(q, k, v, key_mask, features, size):
+        for group, heads in head_groups(operands, _group_size(operands)):
             sums, key_peak = _sum_keys(heads)
-            kept += _attend(heads, sums, key_peak, renormalize, out[group])
-        ctx.save_for_backward(q, k, v, weight, out, *kept)
-        ctx.rest = key_mask, features, renormalize
+            kept += _attend(heads, sums, key_peak, out[group])
+        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.constants = operands[3:]
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Of q, k and v."""
-        q, k, v, _, out, *kept = ctx.saved_tensors
-        key_mask, features, renormalize = ctx.rest
+        q, k, v, out, *kept = ctx.saved_tensors
+        operands = Operands(q, k, v, *ctx.constants)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        size = _group_size(q, features)
-        for group, heads in head_groups(q, k, v, key_mask, features, size):
+        for group, heads in head_groups(operands, _group_size(operands)):
             of_heads, kept = Kept(*kept[: len(Kept._fields)]), kept[len(Kept._fields) :]
-            d_sums = _grad_queries(heads, of_heads, renormalize, out[group], grad[group], dq[group])
+            d_sums = _grad_queries(heads, of_heads, out[group], grad[group], dq[group])
             _grad_keys(heads, of_heads, d_sums, dk[group], dv[group])
-        return dq, dk, dv, None, None, None, None
+        return dq, dk, dv, None
 
 
-def _group_size(q: Tensor, features: FeatureMap) -> int:
-    per_head = max(1, min(q.shape[2], BLOCK)) * features.weight.shape[-2]
+def _group_size(operands: Operands) -> int:
+    per_head = max(1, min(operands.q.shape[2], BLOCK)) * operands.features.weight.shape[-2]
     return max(1, FEATURES // per_head)
 
 
@@ -107,21 +87,21 @@ def _blocks(heads: Heads) -> Iterator[slice]:
 def _load_keys(heads: Heads, at: slice) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keys (G, T, D), packed values (G, T, E), and log2 of each key's factor (G, T, 1)."""
     size = at.stop - at.start
-    hidden = hidden_positions(heads.mask, at)
-    key = heads.load("x", heads.k[:, :, at], size, hidden)
-    values = heads.load_values(heads.v[:, :, at], size, hidden)
+    padding = padding_positions(heads.mask, at)
+    key = heads.load("x", heads.k[:, :, at], size, padding)
+    values = heads.load_values(heads.v[:, :, at], size, padding)
     if not heads.phi.weighted:
         return key, values, None
     weight = heads.phi.log_norm(key)
-    if hidden is not None:
-        by_row(weight, heads.k)[hidden] = -torch.inf
+    if padding is not None:
+        by_row(weight, heads.k)[padding] = -torch.inf
     return key, values, weight[..., None]
 
 
 def _load_queries(heads: Heads, at: slice) -> Tensor:
     """Queries (G, T, D)."""
-    hidden = hidden_positions(heads.mask, at)
-    return heads.load("x", heads.q[:, :, at], at.stop - at.start, hidden)
+    padding = padding_positions(heads.mask, at)
+    return heads.load("x", heads.q[:, :, at], at.stop - at.start, padding)
 
 
 def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
@@ -170,7 +150,7 @@ def _read_sums(sums: Tensor, phi: Tensor, name: str, heads: Heads) -> Tensor:
     return rows
 
 
-def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out: Tensor) -> Kept:
+def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, out: Tensor) -> Kept:
     """Writes the outputs (R, K, L, D) of all queries."""
     length, dim = out.shape[2:]
     factor = sums.new_empty(heads.size, length, 1)
@@ -187,16 +167,14 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, renormalize: bool, out
         total = _read_sums(sums[:, :dim], phi_q, "total", heads)
         normalizer = _read_sums(sums[:, dim:], phi_q, "normalizer", heads)
         factors = (
-            divisor(normalizer, heads.phi.map).reciprocal() if renormalize else log_scale.exp2()
+            divisor(normalizer, heads.phi.map).reciprocal() if heads.normalize else log_scale.exp2()
         )
         factor[:, at] = factors
         torch.mul(by_row(total, out), by_row(factors, out), out=out[:, :, at])
     return Kept(sums, key_peak, factor, peak)
 
 
-def _grad_queries(
-    heads: Heads, kept: Kept, renormalize: bool, out: Tensor, grad: Tensor, dq: Tensor
-) -> Tensor:
+def _grad_queries(heads: Heads, kept: Kept, out: Tensor, grad: Tensor, dq: Tensor) -> Tensor:
     """Writes the gradient of q; returns that of the sums, (G, E, M)."""
     d_sums = torch.zeros_like(kept.sums)
     for at in _blocks(heads):
@@ -206,7 +184,7 @@ def _grad_queries(
         else:
             phi_q = heads.phi.activate_in_place(u, "phi")
         rows = grad[:, :, at], by_row(kept.factor, out)[:, :, at], out[:, :, at]
-        d_total = grad_sums(*rows, renormalize, at.stop - at.start, heads.scratch)
+        d_total = heads.grad_sums(*rows, at.stop - at.start)
         _add_to_sums(d_sums, d_total, phi_q, heads)
         d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
         dq[:, :, at] = by_row(heads.phi.backward(d_phi, phi_q, u), dq)
@@ -227,7 +205,7 @@ def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor)
         if weight is not None and not heads.phi.exponential:
             d_values.mul_(torch.exp2(weight - kept.key_peak))
         dv[:, :, at] = by_row(d_values, dv)
-        hidden = hidden_positions(heads.mask, at)
-        if hidden is not None:
-            dv[:, :, at][hidden] = 0
+        padding = padding_positions(heads.mask, at)
+        if padding is not None:
+            dv[:, :, at][padding] = 0
         dk[:, :, at] = by_row(heads.phi.backward(d_phi, phi_k, u, key), dk)

@@ -5,7 +5,7 @@ group, K heads of each, G = R K, T = S C positions of a block, S chunks of a blo
 chunk.
 
 Exponential features are relative to the largest of each query, which cancels, and to the largest
-of each key, which becomes the weight of that key in `linear_causal_chunks`.
+of each key, which becomes the weight of that key in `chunks`.
 """
 
 from typing import Any, cast
@@ -14,14 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from protein_performer.attention.favor.cpu.blocks import (
-    Heads,
-    by_row,
-    grad_sums,
-    head_groups,
-    hidden_positions,
-)
-from protein_performer.attention.favor.cpu.causal_chunks import (
+from protein_performer.attention.favor.cpu.chunks import (
     Block,
     Kept,
     Scales,
@@ -33,34 +26,31 @@ from protein_performer.attention.favor.cpu.causal_chunks import (
     scales_of,
     sum_rows,
 )
-from protein_performer.attention.favor.cpu.rows import restore_rows
-from protein_performer.attention.favor.features import FeatureMap
-from protein_performer.attention.favor.normalizer import divisor
+from protein_performer.attention.favor.cpu.head_groups import (
+    Heads,
+    by_row,
+    head_groups,
+    padding_positions,
+)
+from protein_performer.attention.favor.cpu.lost_rows import restore_rows
+from protein_performer.attention.favor.linear import Operands, divisor
 
 CHUNKS = (32, 64)  # shortest and longest
 HEADS = 8
 FEATURES = 2**18  # of a block, over the heads of a group
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    features: FeatureMap,
-    key_mask: Tensor | None,
-    renormalize: bool,
-) -> Tensor:
-    """Attention to the keys j <= i; arguments and result as in `linear_batched.bidirectional`."""
+def attend(operands: Operands) -> Tensor:
+    """As `linear.causal`, but that no row is lost at extreme norms."""
+    q, k, v, features, key_mask, normalize = operands
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    out, factor = CausalAttention.apply(  # type: ignore[no-untyped-call]
-        q, k, v, features.weight, key_mask, features, renormalize, keep
-    )
-    if features.activation is None and renormalize:
+    out, factor = CausalAttention.apply(q, k, v, operands, keep)  # type: ignore[no-untyped-call]
+    if features.activation is None and normalize:
         lost = factor[..., 0] == 0
         if key_mask is not None:
             lost &= key_mask[:, None]
         if lost.any():
-            return restore_rows(out, lost, q, k, v, features, key_mask)
+            return restore_rows(out, lost, operands)
     return cast(Tensor, out)
 
 
@@ -69,41 +59,36 @@ class CausalAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        weight: Tensor,
-        key_mask: Tensor | None,
-        features: FeatureMap,
-        renormalize: bool,
-        keep: bool,
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, operands: Operands, keep: bool
     ) -> tuple[Tensor, Tensor]:
-        """Outputs and the factor of each row; `weight` is that of the features, a constant."""
+        """Outputs and the factor of each row, a constant.
+
+        Only q, k and v, which are those of the operands, have gradients.
+        """
         out = torch.empty_like(v)
         factor = q.new_empty(*q.shape[:3], 1)
         kept = []
-        for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
-            kept += _forward(heads, out[group], factor[group], renormalize, keep)
+        for group, heads in head_groups(operands, HEADS):
+            kept += _forward(heads, out[group], factor[group], keep)
         flat = (x for block in kept for x in block.flat())
-        ctx.save_for_backward(q, k, v, weight, out, factor, *flat)
+        ctx.save_for_backward(q, k, v, out, factor, *flat)
         ctx.mark_non_differentiable(factor)
-        ctx.rest = key_mask, features, renormalize
+        ctx.constants = operands[3:]
         return out, factor
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Of q, k and v."""
-        q, k, v, _, out, factor, *flat = ctx.saved_tensors
-        key_mask, features, renormalize = ctx.rest
+        q, k, v, out, factor, *flat = ctx.saved_tensors
+        operands = Operands(q, k, v, *ctx.constants)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
         kept = Kept.unflat(flat)
-        for group, heads in head_groups(q, k, v, key_mask, features, HEADS):
+        for group, heads in head_groups(operands, HEADS):
             of_heads = [next(kept) for _ in _blocks(heads)]
             rows = (out[group], factor[group], grad[group], dq[group], dk[group], dv[group])
-            _backward(heads, *rows, renormalize, of_heads)
-        return dq, dk, dv, None, None, None, None, None
+            _backward(heads, *rows, of_heads)
+        return dq, dk, dv, None, None
 
 
 def chunk_length(length: int, head_dim: int) -> int:
@@ -123,9 +108,7 @@ def _blocks(heads: Heads) -> list[slice]:
     return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
 
-def _forward(
-    heads: Heads, out: Tensor, factor: Tensor, renormalize: bool, keep: bool
-) -> list[Kept]:
+def _forward(heads: Heads, out: Tensor, factor: Tensor, keep: bool) -> list[Kept]:
     """Writes the outputs (R, K, L, D) and the factors (R, K, L, 1) of their sums."""
     kept, scratch = [], heads.scratch
     dim = out.shape[-1]
@@ -149,7 +132,7 @@ def _forward(
         sums, normalizer = sum_rows(block, states, scores, scales, scratch)
         if scales is not None:
             floor = scales.peak[:, -1:, -1:]
-        if renormalize:
+        if heads.normalize:
             factors = divisor(normalizer, heads.phi.map).reciprocal()
         else:
             factors = torch.exp2(log_scale(block, scales, normalizer))
@@ -170,7 +153,6 @@ def _backward(
     dq: Tensor,
     dk: Tensor,
     dv: Tensor,
-    renormalize: bool,
     kept: list[Kept],
 ) -> None:
     """Writes the gradients of q, k and v, (R, K, L, D)."""
@@ -180,7 +162,7 @@ def _backward(
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
         rows = grad[:, :, at], factor[:, :, at], out[:, :, at]
-        d_sums = grad_sums(*rows, renormalize, block.key.shape[1], scratch).view_as(block.values)
+        d_sums = heads.grad_sums(*rows, block.key.shape[1]).view_as(block.values)
         d_scores = scratch("d_scores", *of_block.scores.shape)
         torch.bmm(d_sums, block.values.mT, out=d_scores)
         mask_pairs(d_scores, scales, scratch)
@@ -191,9 +173,9 @@ def _backward(
 
         d_values = grad_values(block, of_block, d_sums, d_states, scratch)
         dv[:, :, at] = d_values.view(*out.shape[:2], -1, out.shape[-1])[:, :, :size]
-        hidden = hidden_positions(heads.mask, at)
-        if hidden is not None:
-            dv[:, :, at][hidden] = 0
+        padding = padding_positions(heads.mask, at)
+        if padding is not None:
+            dv[:, :, at][padding] = 0
 
         values = scaled(block.values, scales and scales.until, "weighted", scratch)
         d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
@@ -211,10 +193,10 @@ def _load(heads: Heads, at: slice, kept: Kept | None = None) -> Block:
     """The block, padded with zeros to whole chunks."""
     chunk = _chunk(heads)
     size = -(-(at.stop - at.start) // chunk) * chunk
-    hidden = hidden_positions(heads.mask, at)
-    query = heads.load("query", heads.q[:, :, at], size, hidden)
-    key = heads.load("key", heads.k[:, :, at], size, hidden)
-    values = heads.load_values(heads.v[:, :, at], size, hidden)
+    padding = padding_positions(heads.mask, at)
+    query = heads.load("query", heads.q[:, :, at], size, padding)
+    key = heads.load("key", heads.k[:, :, at], size, padding)
+    values = heads.load_values(heads.v[:, :, at], size, padding)
     u_q, phi_q, peak_q = _features(heads, query, "q", kept and kept.peak_q)
     u_k, phi_k, peak_k = _features(heads, key, "k", kept and kept.peak_k)
     values, phi_q, phi_k = (x.view(-1, chunk, x.shape[-1]) for x in (values, phi_q, phi_k))
@@ -240,6 +222,6 @@ def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:
     weight = heads.phi.log_norm(block.key)
     if block.peak_k is not None:
         weight += block.peak_k[..., 0]
-    hidden = block.values[..., -1] == 0
-    weight = weight.view(len(weight), -1, hidden.shape[-1])
-    return scales_of(weight.masked_fill_(hidden.view_as(weight), -torch.inf), floor)
+    padding = block.values[..., -1] == 0
+    weight = weight.view(len(weight), -1, padding.shape[-1])
+    return scales_of(weight.masked_fill_(padding.view_as(weight), -torch.inf), floor)

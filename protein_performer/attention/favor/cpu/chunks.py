@@ -4,7 +4,7 @@ Shapes: D head width, M features, E = D + 1, G heads of a group, T = S C positio
 S chunks of a block, C positions of a chunk, N = G S chunks of all heads.
 
 Within a chunk the weights of all pairs are computed, as in exact attention; what came before is in
-the state, (E, M): sums of the values, then of their normaliser. Each key has a weight, taken
+the state, (E, M): sums of the values, then of their normalizer. Each key has a weight, taken
 relative to the largest so far: to nothing that comes later.
 """
 
@@ -33,7 +33,7 @@ class Block(NamedTuple):
 class Scales(NamedTuple):
     """Key weights in base 2, and the powers of two between the sums of a block."""
 
-    weight: Tensor  # (G, S, C), log2 of the weight of each key, -inf for a hidden one
+    weight: Tensor  # (G, S, C), log2 of the weight of each key, -inf for padding
     peak: Tensor  # (G, S, C), the largest so far
     since: Tensor  # (N, C, 1), from the state before the chunk to each row
     until: Tensor  # (N, C, 1), from each key to the state after the chunk
@@ -127,7 +127,7 @@ def pass_states(
 def sum_rows(
     block: Block, states: Tensor, scores: Tensor, scales: Scales | None, scratch: Scratch
 ) -> tuple[Tensor, Tensor]:
-    """Sums (N, C, D) and normalisers (N, C, 1): from before the chunk and from within it."""
+    """Sums (N, C, D) and normalizers (N, C, 1): from before the chunk and from within it."""
     phi_q, values = block.phi_q, block.values
     size, chunk, width = values.shape
     # Apart: products of width D + 1 cost a fifth more than those of width D.
@@ -135,7 +135,7 @@ def sum_rows(
     torch.bmm(phi_q, states[:, :-1].mT, out=total)
     normalizer = torch.bmm(phi_q, states[:, -1:].mT)
     if scales is None:
-        normalizer.baddbmm_(scores, values[..., -1:])  # scores of hidden keys are not zero
+        normalizer.baddbmm_(scores, values[..., -1:])  # scores of padding are not zero
     else:
         total.mul_(scales.since)
         normalizer.mul_(scales.since).add_(scores.sum(-1, keepdim=True))

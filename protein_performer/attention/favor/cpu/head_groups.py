@@ -16,12 +16,13 @@ from torch import Tensor
 
 from protein_performer.attention.favor.cpu.scratch import Scratch
 from protein_performer.attention.favor.features import FeatureMap
+from protein_performer.attention.favor.linear import Operands
 
-Hidden = tuple[Tensor, slice, Tensor]
+PaddingIndex = tuple[Tensor, slice, Tensor]
 Group = tuple[slice, slice]  # an index into (B, H, ...) tensors that gives (R, K, ...) views
 
 
-def hidden_positions(mask: Tensor | None, at: slice) -> Hidden | None:
+def padding_positions(mask: Tensor | None, at: slice) -> PaddingIndex | None:
     """An index into (R, K, T, ...) blocks: their padding, if there is any; mask is (R, L)."""
     if mask is None or mask[:, at].all():
         return None
@@ -29,9 +30,9 @@ def hidden_positions(mask: Tensor | None, at: slice) -> Hidden | None:
     return rows, slice(None), positions  # few: a twentieth of the time of `masked_fill`
 
 
-def _zero(block: Tensor, length: int, hidden: Hidden | None) -> Tensor:
-    if hidden is not None:
-        block[hidden] = 0  # padding may hold anything, even NaN
+def _zero(block: Tensor, length: int, padding: PaddingIndex | None) -> Tensor:
+    if padding is not None:
+        block[padding] = 0  # it may hold anything, even NaN
     if length < block.shape[2]:
         block[:, :, length:] = 0
     return block.flatten(0, 1)
@@ -127,30 +128,6 @@ class BlockFeatures:
         return d_x
 
 
-def grad_sums(
-    grad: Tensor, factor: Tensor, out: Tensor, renormalize: bool, positions: int, scratch: Scratch
-) -> Tensor:
-    """(G, positions, E), gradients of rows of sums and of their normalisers; zeros from T on.
-
-    Args:
-        grad, out: (R, K, T, D), out = factor times the sums.
-        factor: (R, K, T, 1), one over the normaliser if `renormalize`, otherwise a constant.
-    """
-    rows, heads, size, dim = out.shape
-    d_rows = scratch("d_rows", rows, heads, positions, dim + 1)
-    of_tokens = d_rows
-    if size < positions:
-        d_rows[:, :, size:] = 0
-        of_tokens = d_rows[:, :, :size]
-    d_sums = torch.mul(grad, factor, out=of_tokens[..., :dim])
-    if renormalize:
-        products = torch.mul(d_sums, out, out=scratch("total", *out.shape))
-        torch.neg(products.sum(-1), out=of_tokens[..., dim])
-    else:
-        of_tokens[..., dim] = 0
-    return d_rows.flatten(0, 1)
-
-
 def by_row(x: Tensor, like: Tensor) -> Tensor:
     """(G, ...) -> (R, K, ...), with the rows and heads of the other, (R, K, ...)."""
     return x.view(*like.shape[:2], *x.shape[1:])
@@ -163,6 +140,7 @@ class Heads(NamedTuple):
     k: Tensor
     v: Tensor
     mask: Tensor | None  # (R, L)
+    normalize: bool
     phi: BlockFeatures
     scratch: Scratch
 
@@ -171,31 +149,52 @@ class Heads(NamedTuple):
         """G."""
         return self.q.shape[0] * self.q.shape[1]
 
-    def load(self, name: str, x: Tensor, positions: int, hidden: Hidden | None) -> Tensor:
-        """(R, K, T, D) -> (G, positions, D), in a buffer; zeros where hidden, and from T on."""
+    def load(self, name: str, x: Tensor, positions: int, padding: PaddingIndex | None) -> Tensor:
+        """(R, K, T, D) -> (G, positions, D), in a buffer; zeros at padding, and from T on."""
         rows, heads, length, dim = x.shape
         block = self.scratch(name, rows, heads, positions, dim)
         block[:, :, :length] = x
-        return _zero(block, length, hidden)
+        return _zero(block, length, padding)
 
-    def load_values(self, v: Tensor, positions: int, hidden: Hidden | None) -> Tensor:
+    def load_values(self, v: Tensor, positions: int, padding: PaddingIndex | None) -> Tensor:
         """(R, K, T, D) -> (G, positions, E): values and a one; zeros as in `load`."""
         rows, heads, length, dim = v.shape
         block = self.scratch("values", rows, heads, positions, dim + 1)
         block[:, :, :length, :dim] = v
         block[..., dim] = 1
-        return _zero(block, length, hidden)
+        return _zero(block, length, padding)
+
+    def grad_sums(self, grad: Tensor, factor: Tensor, out: Tensor, positions: int) -> Tensor:
+        """(G, positions, E), gradients of rows of sums and of their normalizers; zeros from T on.
+
+        Args:
+            grad, out: (R, K, T, D), out = factor times the sums.
+            factor: (R, K, T, 1), one over the normalizer if `normalize`, otherwise a constant.
+            positions: T or more.
+        """
+        rows, heads, size, dim = out.shape
+        d_rows = self.scratch("d_rows", rows, heads, positions, dim + 1)
+        of_tokens = d_rows
+        if size < positions:
+            d_rows[:, :, size:] = 0
+            of_tokens = d_rows[:, :, :size]
+        d_sums = torch.mul(grad, factor, out=of_tokens[..., :dim])
+        if self.normalize:
+            products = torch.mul(d_sums, out, out=self.scratch("total", *out.shape))
+            torch.neg(products.sum(-1), out=of_tokens[..., dim])
+        else:
+            of_tokens[..., dim] = 0
+        return d_rows.flatten(0, 1)
 
 
-def head_groups(
-    q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None, features: FeatureMap, size: int
-) -> Iterator[tuple[Group, Heads]]:
-    """Groups of at most `size` heads, with their part of q, k and v (B, H, L, D)."""
+def head_groups(operands: Operands, size: int) -> Iterator[tuple[Group, Heads]]:
+    """Groups of at most `size` heads, with their part of the operands."""
+    q, k, v, features, key_mask, normalize = operands
     scratch = Scratch.borrow(q)
     for group in _groups(q.shape[0], q.shape[1], size):
         mask = None if key_mask is None else key_mask[group[0]]
         phi = BlockFeatures(features, group, scratch)
-        yield group, Heads(q[group], k[group], v[group], mask, phi, scratch)
+        yield group, Heads(q[group], k[group], v[group], mask, normalize, phi, scratch)
     scratch.give_back()
 
 
