@@ -6,7 +6,9 @@ import h5py
 import pytest
 from tiny import tiny_config, write_checkpoint
 
-from protein_performer.cli import VERBS, main
+import protein_performer as pp
+from protein_performer.cli import main
+from protein_performer.commands import verbs
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def fasta(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", verbs())
 def test_every_verbs_help_shows_an_example(verb, capsys):
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
@@ -99,3 +101,66 @@ def test_the_console_script_is_the_same_door(fasta):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: none.ckpt: there is no such checkpoint")
+
+
+def test_python_m_is_the_same_door_and_tells_the_version():
+    command = [sys.executable, "-m", "protein_performer", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == pp.__version__
+    assert {"load", "TrainedModel", "__version__"} <= set(dir(pp))
+
+
+def test_the_list_of_verbs_is_read_without_torch():
+    code = (
+        "import sys; from protein_performer.cli import main\n"
+        "try:\n    main(['--help'])\nfinally:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("False")
+    for verb, summary in verbs().items():
+        assert verb in done.stdout
+        assert summary
+
+
+def test_a_runs_folder_is_a_checkpoint(checkpoint, fasta, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (tmp_path / "best.ckpt").rename(run / "checkpoints" / "best.ckpt")
+    assert main(["evaluate", str(run), fasta, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.startswith("2 proteins")
+
+
+def test_proteins_may_come_from_standard_input(checkpoint, fasta, tmp_path):
+    command = [sys.executable, "-m", "protein_performer", "evaluate", checkpoint, "-"]
+    with open(fasta) as stream:
+        done = subprocess.run(command, stdin=stream, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("2 proteins")
+
+
+def test_ones_own_package_is_trusted_on_the_command_line(fasta, tmp_path, capsys):
+    config = tiny_config(attention={"_target_": "my_lab.attention.MeanOfPast"})
+    write_checkpoint(tmp_path / "mine.ckpt", config, trusted_packages=["my_lab"])
+    command = ["evaluate", str(tmp_path / "mine.ckpt"), fasta, "--device", "cpu"]
+    assert main(command) == 1
+    assert "--trust my_lab" in capsys.readouterr().err
+    assert main([*command, "--trust", "my_lab"]) == 0
+    assert capsys.readouterr().out.startswith("2 proteins")
+
+
+def test_a_verb_that_failed_in_part_says_so_by_its_exit_code(monkeypatch, tmp_path):
+    class Command:
+        __doc__ = "A verb."
+
+        @staticmethod
+        def add_arguments(parser):
+            parser.add_argument("what")
+
+        @staticmethod
+        def run(args):
+            return {"failed": [args.what] if args.what == "bad" else []}
+
+    monkeypatch.setattr("importlib.import_module", lambda name: Command)
+    assert main(["compare", "good"]) == 0
+    assert main(["compare", "bad", "--json", str(tmp_path / "a.json")]) == 1
+    assert json.loads((tmp_path / "a.json").read_text()) == {"failed": ["bad"]}

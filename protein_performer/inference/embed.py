@@ -7,39 +7,35 @@ Shapes: N proteins, T residues of all of them, E model width.
 """
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from protein_performer.data.reading.records import ReadCounts, Record, read_records
+from protein_performer.alphabet import ResiduePolicy
+from protein_performer.data.reading.sources import Source
 from protein_performer.errors import UserError
-from protein_performer.inference.trained_model import Pooling, TrainedModel
-
-_RECORDS_AT_ONCE = 1024  # sorted by length among themselves, then written in the order of the file
-
-
-@dataclass
-class EmbeddingCounts:
-    """What was written."""
-
-    proteins: int = 0
-    residues: int = 0
+from protein_performer.inference.encoded_proteins import (
+    Protein,
+    SourceCounts,
+    in_chunks,
+    read_proteins,
+)
+from protein_performer.inference.trained_model import Pooling, TrainedModel, aligned
 
 
 def embed_file(
     model: TrainedModel,
-    source: str,
+    sources: Source | Sequence[Source],
     out: Path,
     *,
     pooling: Pooling = "mean",
+    residue_policy: ResiduePolicy | None = None,
     dtype: str = "float32",
     attributes: dict[str, Any] | None = None,
-) -> tuple[EmbeddingCounts, ReadCounts]:
+) -> SourceCounts:
     """Embed every protein of a source, in its order.
 
     Writes the datasets `accession` (N,) text, `length` (N,) int64 and `embedding`: (N, E) for
@@ -48,9 +44,10 @@ def embed_file(
 
     Args:
         model: a loaded checkpoint.
-        source: what `read_records` takes: a FASTA(.gz) file or a glob.
+        sources: what `read_records` takes: FASTA(.gz) files or globs.
         out: the HDF5 file; must not exist.
         pooling: see `TrainedModel.embed`.
+        residue_policy: of characters outside the alphabet; None as `TrainedModel.encode`.
         dtype: of the embeddings, float32 or float16.
         attributes: further facts for the file's attributes.
 
@@ -64,18 +61,17 @@ def embed_file(
         raise UserError(f"dtype: expected float32 or float16, got {dtype!r}")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    counts, read_counts = EmbeddingCounts(), ReadCounts()
-    records = read_records(source, counts=read_counts)
+    counts = SourceCounts()
+    policy = residue_policy or aligned(model.checkpoint.residue_policy)
+    proteins = read_proteins(sources, model.alphabet, policy, counts)
     with h5py.File(partial, "w") as file:
         writer = _Writer(file, model.width, pooling, dtype)
         file.attrs.update({"pooling": pooling, **(attributes or {})})
-        for chunk in _chunks(records):
-            rows = model.embed([record.sequence for record in chunk], pooling)
+        for chunk in in_chunks(proteins):
+            rows = model.embed_codes([protein.codes for protein in chunk], pooling)
             writer.append(chunk, rows)
-            counts.proteins += len(chunk)
-            counts.residues += sum(len(record.sequence) for record in chunk)
     os.replace(partial, out)
-    return counts, read_counts
+    return counts
 
 
 class _Writer:
@@ -97,12 +93,12 @@ class _Writer:
                 "offset", data=np.zeros(1, np.int64), maxshape=(None,), chunks=(4096,)
             )
 
-    def append(self, records: list[Record], rows: Any) -> None:
-        lengths = np.array([len(record.sequence) for record in records])
-        _extend(self.accession, [record.accession for record in records])
+    def append(self, proteins: list[Protein], rows: Any) -> None:
+        lengths = np.array([len(protein.codes) for protein in proteins])
+        _extend(self.accession, [protein.accession for protein in proteins])
         _extend(self.length, lengths)
         if self.pooling == "mean":
-            _extend(self.embedding, rows.numpy())
+            _extend(self.embedding, np.stack([each.numpy() for each in rows]))
             return
         _extend(self.offset, int(self.offset[-1]) + np.cumsum(lengths))
         _extend(self.embedding, np.concatenate([each.numpy() for each in rows]))
@@ -112,8 +108,3 @@ def _extend(dataset: h5py.Dataset, values: Any) -> None:
     start = dataset.shape[0]
     dataset.resize(start + len(values), axis=0)
     dataset[start:] = values
-
-
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while chunk := list(islice(records, _RECORDS_AT_ONCE)):
-        yield chunk

@@ -4,46 +4,37 @@ The same questions as a run's own test: masks follow from a protein's content, s
 the same in every file, beside any others.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from protein_performer.alphabet import ResidueCounts
+from protein_performer.alphabet import ResiduePolicy
 from protein_performer.baselines import EmpiricalBaseline
 from protein_performer.batch import Batch
 from protein_performer.data.batches.collate import Batches
 from protein_performer.data.batches.proteins import ProteinRows
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
-from protein_performer.data.reading.records import ReadCounts, Record, read_records
-from protein_performer.errors import UserError
-from protein_performer.inference.trained_model import BATCH_TOKENS, TrainedModel, by_length
+from protein_performer.data.reading.sources import Source
+from protein_performer.inference.encoded_proteins import SourceCounts, in_chunks, read_proteins
+from protein_performer.inference.trained_model import TrainedModel
 from protein_performer.metrics import ResidueMetrics
-
-_RECORDS_AT_ONCE = 1024
 
 
 @dataclass
-class EvaluationCounts:
-    """What was read.
+class EvaluationCounts(SourceCounts):
+    """What was read, and how much of it was scored.
 
     Attributes:
-        proteins: scored.
         cut: proteins longer than the limit, of which the start was scored.
         cut_residues: residues of these beyond the limit.
-        letters: what the alphabet met.
-        reading: what the reader met.
     """
 
-    proteins: int
-    cut: int
-    cut_residues: int
-    letters: ResidueCounts
-    reading: ReadCounts
+    cut: int = 0
+    cut_residues: int = 0
 
 
 class _Proteins(list[Codes]):
@@ -54,15 +45,21 @@ class _Proteins(list[Codes]):
 
 
 def evaluate_source(
-    model: TrainedModel, source: str, *, max_length: int | None = None, eval_seed: int = 0
+    model: TrainedModel,
+    sources: Source | Sequence[Source],
+    *,
+    max_length: int | None = None,
+    eval_seed: int = 0,
+    residue_policy: ResiduePolicy | None = None,
 ) -> tuple[dict[str, float | int], EvaluationCounts]:
     """Score every protein of a source by the objective that the checkpoint was trained on.
 
     Args:
         model: a loaded checkpoint.
-        source: what `read_records` takes.
+        sources: what `read_records` takes.
         max_length: residues of a protein that are scored, from its start; None for all.
         eval_seed: of masks; a run's own test uses `data.eval_seed`, 0 by default.
+        residue_policy: of characters outside the alphabet; None for the training's.
 
     Returns: `accuracy`, `loss`, `perplexity`, `residues`, and `empirical_accuracy` and
         `empirical_perplexity` of the training set's residue frequencies on the same targets; and
@@ -70,16 +67,15 @@ def evaluate_source(
     Raises: UserError for a model of text, and for a source that cannot be read or has no protein.
     """
     model.check_reads_proteins()
-    counts = EvaluationCounts(0, 0, 0, ResidueCounts(), ReadCounts())
+    counts = EvaluationCounts()
     metrics = ResidueMetrics(len(model.alphabet), model.alphabet.first_letter)
-    for proteins in _encoded(model, read_records(source, counts=counts.reading), counts):
+    policy = residue_policy or model.checkpoint.residue_policy
+    for chunk in in_chunks(read_proteins(sources, model.alphabet, policy, counts)):
+        proteins = _Proteins(protein.codes for protein in chunk)
         _score(model, proteins, metrics, max_length or max(map(len, proteins)), eval_seed)
-        counts.proteins += len(proteins)
         cut = [len(p) - max_length for p in proteins if max_length and len(p) > max_length]
         counts.cut += len(cut)
         counts.cut_residues += sum(cut)
-    if not counts.proteins:
-        raise UserError(f"{source}: expected proteins, found none")
     figures: dict[str, float | int] = {k: v.item() for k, v in metrics.compute().items()}
     baseline = EmpiricalBaseline(torch.tensor(model.checkpoint.residue_counts))
     scores = baseline.score(metrics.target_counts)
@@ -87,7 +83,6 @@ def evaluate_source(
     return figures, counts
 
 
-@torch.inference_mode()
 def _score(
     model: TrainedModel,
     proteins: _Proteins,
@@ -99,29 +94,14 @@ def _score(
         proteins, max_length=max_length, crop="start", seed=eval_seed, evaluating=True
     )
     batches = Batches(rows, model.alphabet, model.checkpoint.task)
-    lengths = [min(len(each), max_length) for each in proteins]
-    for members in by_length(lengths, BATCH_TOKENS):
-        batch = batches[BatchKey(0, np.array(members))]
-        logits, targets = model.network.scored_logits(Batch(*(x.to(model.device) for x in batch)))
+
+    def compute(members: list[int]) -> list[None]:
+        batch = Batch(*(x.to(model.device) for x in batches[BatchKey(0, np.array(members))]))
+        logits, targets = model.network.scored_logits(batch)
         metrics.update(logits.cpu(), targets.cpu())
+        return [None] * len(members)
 
-
-def _encoded(
-    model: TrainedModel, records: Iterator[Record], counts: EvaluationCounts
-) -> Iterator[_Proteins]:
-    """Chunks of encoded proteins; those that the policy leaves empty are counted as such."""
-    policy = model.checkpoint.residue_policy
-    while chunk := list(islice(records, _RECORDS_AT_ONCE)):
-        encoded = _Proteins(
-            model.alphabet.encode(
-                record.sequence, policy, counts=counts.letters, where=record.accession
-            )
-            for record in chunk
-        )
-        counts.reading.empty += sum(not len(each) for each in encoded)
-        kept = _Proteins(each for each in encoded if len(each))
-        if kept:
-            yield kept
+    model.map_batches([min(len(each), max_length) for each in proteins], compute)
 
 
 def report_lines(figures: Mapping[str, Any], counts: EvaluationCounts) -> Iterator[str]:
@@ -137,8 +117,4 @@ def report_lines(figures: Mapping[str, Any], counts: EvaluationCounts) -> Iterat
     )
     if counts.cut:
         yield f"{counts.cut:,} proteins cut, {counts.cut_residues:,} residues not scored"
-    if counts.letters.unknown:
-        yield f"{counts.letters.unknown:,} characters outside the alphabet read as unknown"
-    if counts.letters.skipped:
-        yield f"{counts.letters.skipped:,} characters outside the alphabet left out"
-    yield from (f"warning: {warning}" for warning in counts.reading.warnings())
+    yield from (f"warning: {warning}" for warning in counts.warnings())

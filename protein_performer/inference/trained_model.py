@@ -6,28 +6,28 @@ special tokens are in neither rows nor means.
 Shapes: L_i residues of sequence i, E model width, V vocabulary, N sequences.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, TypeVar, get_args, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from protein_performer.alphabet import Alphabet
+from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.errors import UserError
+from protein_performer.inference.batcher import BATCH_TOKENS, Codes, PaddedRows, in_batches, pad
 from protein_performer.inference.checkpoint import Checkpoint, load_checkpoint
 
 Pooling = Literal["mean", "residue"]
-
-BATCH_TOKENS = 8192  # of inference: places of one padded batch
+Precision = Literal["float32", "bf16"]
+Result = TypeVar("Result")
 
 
 def load(
     path: str | Path,
     *,
     device: str | torch.device | None = None,
+    precision: Precision = "float32",
     trusted_packages: Sequence[str] = (),
 ) -> "TrainedModel":
     """Load a checkpoint for use.
@@ -35,26 +35,55 @@ def load(
     Args:
         path: a run's `checkpoints/best.ckpt`, or the run's folder.
         device: where to compute; None takes a GPU if there is one.
+        precision: see `TrainedModel`.
         trusted_packages: see `load_checkpoint`.
 
-    Raises: UserError; see `load_checkpoint`.
+    Raises: UserError; see `load_checkpoint`, and for a device that is not there.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TrainedModel(load_checkpoint(path, trusted_packages=trusted_packages), device)
+    place = find_device(device)
+    checkpoint = load_checkpoint(path, trusted_packages=trusted_packages)
+    return TrainedModel(checkpoint, place, precision=precision)
+
+
+def find_device(name: str | torch.device | None) -> torch.device:
+    """The device of this name, or a GPU if there is one. Raises UserError if it cannot compute."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    # PyTorch raises several kinds, by the way in which a device is not there.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"device {str(name)!r}: not on this machine ({reason}). Try cpu.") from None
+    return device
 
 
 class TrainedModel:
     """A model in evaluation mode, with the alphabet and residue policy of its training.
 
-    Attributes:
+    Args:
         checkpoint: the network and what was stored beside it.
         device: where it computes; results come back to the CPU.
+        precision: float32, or bf16 for products in bfloat16 where PyTorch's autocast has them.
+        batch_tokens: places of a padded batch; fewer take less memory.
+
+    Attributes:
+        network: the checkpoint's, on the device.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str | torch.device) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str | torch.device,
+        *,
+        precision: Precision = "float32",
+        batch_tokens: int = BATCH_TOKENS,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise UserError(f"precision: expected float32 or bf16, got {precision!r}")
         self.checkpoint = checkpoint
         self.device = torch.device(device)
+        self.precision = precision
+        self.batch_tokens = batch_tokens
         self.network = checkpoint.model.to(self.device).eval()
 
     @property
@@ -76,7 +105,7 @@ class TrainedModel:
                 " its run's metrics.json."
             )
 
-    def logits(self, sequences: Sequence[str]) -> list[Tensor]:
+    def logits(self, sequences: str | Sequence[str]) -> list[Tensor]:
         """Scores of every token at every residue.
 
         Returns: a list of (L_i, V) float32; row i scores residue i. Of a causal model it is given
@@ -84,79 +113,110 @@ class TrainedModel:
         """
         # A causal model's prediction of residue i stands one place to the left, at i - 1 or <bos>.
         first = 0 if self.network.causal else 1
-        return self._rows(sequences, self.network.forward, first)
+
+        def compute(rows: PaddedRows) -> list[Tensor]:
+            return _on_cpu(rows.of_residues(self.network(rows.tokens, rows.mask), first))
+
+        return self.map_rows(self.encode(sequences), compute)
 
     @overload
-    def embed(self, sequences: Sequence[str], pooling: Literal["mean"] = "mean") -> Tensor: ...
+    def embed(
+        self, sequences: str | Sequence[str], pooling: Literal["mean"] = "mean"
+    ) -> Tensor: ...
 
     @overload
-    def embed(self, sequences: Sequence[str], pooling: Literal["residue"]) -> list[Tensor]: ...
+    def embed(
+        self, sequences: str | Sequence[str], pooling: Literal["residue"]
+    ) -> list[Tensor]: ...
 
-    def embed(self, sequences: Sequence[str], pooling: Pooling = "mean") -> Tensor | list[Tensor]:
+    def embed(
+        self, sequences: str | Sequence[str], pooling: Pooling = "mean"
+    ) -> Tensor | list[Tensor]:
         """The last hidden states, after the final layer norm.
 
         Args:
-            sequences: residues; what the alphabet does not hold is read by the policy of the
-                training, except that `skip` counts as `unknown`, so that rows stay aligned.
+            sequences: residues, as of `encode`; a single string is one sequence.
             pooling: `mean` over the residues of each sequence, or `residue`, one row each. A
                 causal model's row i has seen residues 0..i.
 
         Returns: (N, E) float32, or a list of (L_i, E) float32.
         """
-        rows = self._rows(sequences, self.network.hidden, first=1)
+        rows = self.embed_codes(self.encode(sequences), pooling)
         if pooling == "residue":
             return rows
-        if pooling != "mean":
+        return torch.stack(rows) if rows else torch.empty(0, self.width)
+
+    def embed_codes(self, codes: Sequence[Codes], pooling: Pooling) -> list[Tensor]:
+        """As `embed`, of encoded sequences: a result of each."""
+        if pooling not in get_args(Pooling):
             raise UserError(f"pooling: expected mean or residue, got {pooling!r}")
-        return torch.stack([each.mean(0) for each in rows]) if rows else torch.empty(0, self.width)
 
-    @torch.inference_mode()
-    def _rows(
-        self, sequences: Sequence[str], compute: Callable[[Tensor, Tensor], Tensor], first: int
-    ) -> list[Tensor]:
-        """Row i of each sequence from column `first + i` of what `compute` returns."""
-        codes = [self._encode(i, sequence) for i, sequence in enumerate(sequences)]
-        results: list[Tensor] = [torch.empty(0)] * len(codes)
-        for members in by_length([len(each) for each in codes], BATCH_TOKENS):
-            tokens, mask = self._pad([codes[i] for i in members])
-            output = compute(tokens, mask).float().cpu()
-            for row, i in enumerate(members):
-                results[i] = output[row, first : first + len(codes[i])].clone()
-        return results
+        def compute(rows: PaddedRows) -> list[Tensor]:
+            states = rows.of_residues(self.network.hidden(rows.tokens, rows.mask).float())
+            return _on_cpu(states if pooling == "residue" else [each.mean(0) for each in states])
 
-    def _encode(self, index: int, sequence: str) -> NDArray[np.uint8]:
-        if not sequence:
-            raise UserError(f"sequence {index}: expected residues, got an empty sequence")
-        policy = self.checkpoint.residue_policy
-        return self.alphabet.encode(
-            sequence, "unknown" if policy == "skip" else policy, where=f"sequence {index}"
+        return self.map_rows(codes, compute)
+
+    def map_rows(
+        self,
+        codes: Sequence[Codes],
+        compute: Callable[[PaddedRows], Sequence[Result]],
+        *,
+        on_failure: Callable[[int], Result] | None = None,
+    ) -> list[Result]:
+        """Compute something of every encoded sequence, in batches; see `batcher.in_batches`.
+
+        Args:
+            codes: (L_i,) each, without special tokens.
+            compute: from padded rows to a result of each, without gradients and in this model's
+                precision. A result must not be a view of a whole batch.
+            on_failure: see `in_batches`.
+        """
+        return self.map_batches(
+            [len(each) for each in codes],
+            lambda batch: compute(
+                pad([codes[i] for i in batch], ends=not self.network.causal, device=self.device)
+            ),
+            on_failure=on_failure,
         )
 
-    def _pad(self, codes: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-        """`<bos> residues`, then `<eos>` if the model reads both ways, as in training."""
-        ends = 1 if self.network.causal else 2
-        width = ends + max(len(each) for each in codes)
-        tokens = np.full((len(codes), width), self.alphabet.pad, dtype=np.int64)
-        mask = np.zeros(tokens.shape, dtype=bool)
-        for row, each in enumerate(codes):
-            tokens[row, 0] = self.alphabet.bos
-            tokens[row, 1 : 1 + len(each)] = each
-            if not self.network.causal:
-                tokens[row, 1 + len(each)] = self.alphabet.eos
-            mask[row, : ends + len(each)] = True
-        return torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device)
+    @torch.inference_mode()
+    def map_batches(
+        self,
+        lengths: Sequence[int],
+        compute: Callable[[list[int]], Sequence[Result]],
+        *,
+        on_failure: Callable[[int], Result] | None = None,
+    ) -> list[Result]:
+        """As `map_rows`, where `compute` makes the rows itself, from the indices of a batch."""
+        cast = self.precision == "bf16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=cast):
+            return in_batches(lengths, compute, budget=self.batch_tokens, on_failure=on_failure)
+
+    def encode(self, sequences: str | Sequence[str]) -> list[Codes]:
+        """Residues to codes, without special tokens.
+
+        What the alphabet does not hold is read by the policy of the training, except that `skip`
+        counts as `unknown`, so that rows stay aligned. A single string is one sequence.
+
+        Raises: UserError for an empty sequence, and as the policy says.
+        """
+        if isinstance(sequences, str):
+            sequences = [sequences]
+        return [self._encode(i, sequence) for i, sequence in enumerate(sequences)]
+
+    def _encode(self, index: int, sequence: str) -> Codes:
+        if not sequence:
+            raise UserError(f"sequence {index}: expected residues, got an empty sequence")
+        policy = aligned(self.checkpoint.residue_policy)
+        return self.alphabet.encode(sequence, policy, where=f"sequence {index}")
 
 
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, longest first, each padded to at most `budget` tokens.
+def aligned(policy: ResiduePolicy) -> ResiduePolicy:
+    """The policy that keeps a row for every character: `unknown` in place of `skip`."""
+    return "unknown" if policy == "skip" else policy
 
-    A sequence longer than the budget is a batch of its own.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * (lengths[batch[0]] + 2) > budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+
+def _on_cpu(views: Sequence[Tensor]) -> list[Tensor]:
+    """Float32 copies on the CPU, which do not hold the batch that they are views of."""
+    return [view.to("cpu", torch.float32, copy=True) for view in views]

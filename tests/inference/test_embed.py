@@ -5,7 +5,7 @@ from tiny import tiny_config, write_checkpoint
 
 import protein_performer as pp
 from protein_performer.errors import UserError
-from protein_performer.inference import embed as embedding
+from protein_performer.inference import encoded_proteins
 from protein_performer.inference.embed import embed_file
 
 LONG_HEADER = "x" * 300
@@ -38,9 +38,9 @@ def fasta(tmp_path):
 def test_every_record_has_its_row_in_the_order_of_the_file(
     model, fasta, tmp_path, monkeypatch, at_once
 ):
-    monkeypatch.setattr(embedding, "_RECORDS_AT_ONCE", at_once)
+    monkeypatch.setattr(encoded_proteins, "CHUNK_RECORDS", at_once)
     out = tmp_path / "deep" / "out.h5"
-    counts, _ = embed_file(model, fasta, out, attributes={"checkpoint": "a.ckpt"})
+    counts = embed_file(model, fasta, out, attributes={"checkpoint": "a.ckpt"})
     assert (counts.proteins, counts.residues) == (4, 26)
     wanted = model.embed(["MKTAYIAKQR", "ACDEF", "ACDEFGHIKL", "M"]).numpy()
     with h5py.File(out) as file:

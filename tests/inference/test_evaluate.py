@@ -6,7 +6,7 @@ from tiny import RELU, SOFTMAX, tiny_config, write_checkpoint
 
 import protein_performer as pp
 from protein_performer.errors import UserError
-from protein_performer.inference import evaluate as evaluation
+from protein_performer.inference import encoded_proteins
 from protein_performer.inference.evaluate import evaluate_source, report_lines
 
 SEQUENCES = {"a": "MKTAYIAKQRQISFVKSHFSRQ", "b": "ACDEF", "c": "M", "d": "GHIKLMNPQRSTVWY" * 5}
@@ -46,8 +46,8 @@ def test_a_causal_models_perplexity_is_that_of_its_logits(tmp_path, fasta):
 def test_figures_do_not_depend_on_batching(tmp_path, fasta, monkeypatch, objective, attention):
     lm = load(tmp_path, objective, attention)
     together, _ = evaluate_source(lm, fasta)
-    monkeypatch.setattr(evaluation, "BATCH_TOKENS", 1)
-    monkeypatch.setattr(evaluation, "_RECORDS_AT_ONCE", 3)
+    lm.batch_tokens = 1
+    monkeypatch.setattr(encoded_proteins, "CHUNK_RECORDS", 3)
     alone, _ = evaluate_source(lm, fasta)
     assert alone == pytest.approx(together, rel=1e-5)
     assert together["residues"] >= 4

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from tiny import RELU, SOFTMAX, tiny_config, write_checkpoint
@@ -6,7 +5,7 @@ from torch.testing import assert_close
 
 import protein_performer as pp
 from protein_performer.errors import UserError
-from protein_performer.inference import trained_model as language_model
+from protein_performer.inference.trained_model import TrainedModel
 
 SEQUENCES = ["MKTAYIAKQR", "ACDEF", "M", "mktayiakqrqiswksvlm"]
 
@@ -18,10 +17,10 @@ def load(tmp_path, objective="mlm", attention=SOFTMAX, **options):
 
 @pytest.mark.parametrize("objective", ["mlm", "causal"])
 @pytest.mark.parametrize("attention", [SOFTMAX, RELU])
-def test_a_sequence_alone_is_as_in_any_batch(tmp_path, monkeypatch, objective, attention):
+def test_a_sequence_alone_is_as_in_any_batch(tmp_path, objective, attention):
     lm = load(tmp_path, objective, attention)
     together, embedded = lm.logits(SEQUENCES), lm.embed(SEQUENCES)
-    monkeypatch.setattr(language_model, "BATCH_TOKENS", 1)
+    lm.batch_tokens = 1
     for sequence, rows, vector in zip(SEQUENCES, together, embedded, strict=True):
         assert rows.shape == (len(sequence), 30)
         assert_close(lm.logits([sequence])[0], rows, rtol=1e-5, atol=1e-5)
@@ -75,9 +74,27 @@ def test_what_cannot_be_embedded_is_refused(tmp_path):
         lm.embed(["MK"], pooling="cls")
 
 
-def test_batches_hold_to_the_budget_and_lose_nothing():
-    lengths = np.random.default_rng(0).integers(1, 300, 200).tolist()
-    batches = list(language_model.by_length(lengths, 1000))
-    assert sorted(i for batch in batches for i in batch) == list(range(200))
-    for batch in batches:
-        assert len(batch) * (max(lengths[i] for i in batch) + 2) <= 1000 or len(batch) == 1
+@pytest.mark.parametrize("pooling", ["mean", "residue"])
+def test_a_bare_string_is_one_protein(tmp_path, pooling):
+    lm = load(tmp_path)
+    bare, listed = lm.embed("MKT", pooling), lm.embed(["MKT"], pooling)
+    assert len(bare) == 1
+    assert_close(bare[0], listed[0], rtol=0, atol=0)
+    assert [rows.shape for rows in lm.logits("MKT")] == [(3, 30)]
+
+
+def test_bf16_is_near_float32_and_other_precisions_are_refused(tmp_path):
+    exact = load(tmp_path)
+    cast = TrainedModel(exact.checkpoint, "cpu", precision="bf16")
+    wanted, got = exact.embed(SEQUENCES), cast.embed(SEQUENCES)
+    assert got.dtype == torch.float32
+    assert 0 < (got - wanted).norm() < 0.05 * wanted.norm()
+    with pytest.raises(UserError, match="precision: expected float32 or bf16"):
+        TrainedModel(exact.checkpoint, "cpu", precision="fp8")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abc", "vulkan"])
+def test_a_device_that_is_not_there_is_one_message(tmp_path, device):
+    load(tmp_path)
+    with pytest.raises(UserError, match=f"device '{device}': not on this machine"):
+        pp.load(tmp_path / "a.ckpt", device=device)

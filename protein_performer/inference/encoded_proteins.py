@@ -1,0 +1,121 @@
+"""Files of proteins to encoded proteins, in chunks that fit into memory, with a count of all."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.data.reading.blocks import RECORD_ENDS, TextBlock
+from protein_performer.data.reading.columns import parse_records
+from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.records import read_blocks
+from protein_performer.data.reading.sources import Source
+from protein_performer.errors import UserError
+from protein_performer.inference.batcher import Codes
+
+# Of a chunk: enough to make batches of similar length, little enough to keep in memory.
+CHUNK_RECORDS, CHUNK_RESIDUES = 1024, 1 << 19
+
+
+class Protein(NamedTuple):
+    """One protein, encoded; its accession may hold any characters and need not be unique."""
+
+    accession: str
+    codes: Codes
+
+
+@dataclass
+class SourceCounts:
+    """What was read.
+
+    Attributes:
+        proteins, residues: handed on.
+        letters: what the alphabet met.
+        reading: what the reader met.
+    """
+
+    proteins: int = 0
+    residues: int = 0
+    letters: ResidueCounts = field(default_factory=ResidueCounts)
+    reading: ReadCounts = field(default_factory=ReadCounts)
+
+    def warnings(self) -> Iterator[str]:
+        """Everything that was replaced or left out."""
+        if self.letters.unknown:
+            yield f"{self.letters.unknown:,} characters outside the alphabet read as unknown"
+        if self.letters.skipped:
+            yield f"{self.letters.skipped:,} characters outside the alphabet left out"
+        yield from self.reading.warnings()
+
+
+def read_proteins(
+    sources: Source | Sequence[Source],
+    alphabet: Alphabet,
+    policy: ResiduePolicy,
+    counts: SourceCounts,
+) -> Iterator[Protein]:
+    """The proteins of files, in their order.
+
+    Args:
+        sources: see `records.read_records`.
+        alphabet: of the model.
+        policy: of characters outside it.
+        counts: where to add what was met; a protein of which the policy leaves nothing counts as
+            an empty record.
+
+    Raises: UserError, naming file, line and accession; and at the end if there was no protein.
+    """
+    for block in read_blocks(sources, counts=counts.reading):
+        for index, record in enumerate(parse_records(block, counts.reading)):
+            codes = _encode(record, alphabet, policy, counts, block, index)
+            if not len(codes):
+                counts.reading.note("empty", f"{_place(block, index)} ({record.accession})")
+                continue
+            counts.proteins += 1
+            counts.residues += len(codes)
+            yield Protein(record.accession, codes)
+    if not counts.proteins:
+        raise UserError(f"{sources}: expected proteins, found none")
+
+
+def in_chunks(proteins: Iterable[Protein]) -> Iterator[list[Protein]]:
+    """Proteins in chunks of `CHUNK_RECORDS` or `CHUNK_RESIDUES`, whichever is reached first."""
+    chunk: list[Protein] = []
+    residues = 0
+    for protein in proteins:
+        chunk.append(protein)
+        residues += len(protein.codes)
+        if len(chunk) >= CHUNK_RECORDS or residues >= CHUNK_RESIDUES:
+            yield chunk
+            chunk, residues = [], 0
+    if chunk:
+        yield chunk
+
+
+def _encode(
+    record: Record,
+    alphabet: Alphabet,
+    policy: ResiduePolicy,
+    counts: SourceCounts,
+    block: TextBlock,
+    index: int,
+) -> Codes:
+    try:
+        return alphabet.encode(record.sequence, policy, counts=counts.letters)
+    except UserError:  # once more, with the place, which takes a while to find
+        where = f"{_place(block, index)}: {record.accession}"
+        return alphabet.encode(record.sequence, policy, where=where)
+
+
+def _place(block: TextBlock, index: int) -> str:
+    """File and line of the record that `parse_records` hands on as number `index` of a block."""
+    mark, kept = RECORD_ENDS[block.format]
+    begin, found = 0, 0
+    while True:
+        end = block.text.find(mark, begin) + kept
+        part = block.text[begin : end if end >= kept else None]
+        line = block.first_line + block.text.count(b"\n", 0, begin)
+        found += sum(1 for _ in parse_records(block._replace(text=part), ReadCounts()))
+        if found > index or end < kept:
+            return f"{block.where}, line {line:,}"
+        begin = end
