@@ -17,7 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 
 BASICS = [
     *("errors", "addresses", "alphabet", "byte_alphabet", "batch", "files", "metrics"),
-    *("baselines", "registry"),
+    *("baselines", "ngram", "registry"),
 ]
 # Each room with those that it may import; `basics` are the files of that list.
 ROOMS = {
@@ -38,7 +38,7 @@ LIBRARIES = {
         *("batch", "metrics", "baselines", "attention", "model", "inference", "training"),
         *("data.batches", "data.streaming", "data.datamodule"),
     },
-    "numpy": {"alphabet", "byte_alphabet", "batch", "data", "inference", "reporting"},
+    "numpy": {"alphabet", "byte_alphabet", "batch", "ngram", "data", "inference", "reporting"},
     "typing_extensions": {"byte_alphabet", "training"},
     "pytorch_lightning": {"training", "data.datamodule"},
     "torchmetrics": {"metrics"},
