@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.batches.batching import Batching, Rank
-from protein_performer.data.batches.loader import ResumableLoader
+from protein_performer.data.batches.loader import Batching, Rank, ResumableLoader
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.data.batches.proteins import Crop
 from protein_performer.data.batches.row_rule import Context, RowRule

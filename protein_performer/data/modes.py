@@ -8,8 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.batches.batching import Batching, Rank
-from protein_performer.data.batches.loader import ResumableLoader
+from protein_performer.data.batches.loader import Batching, Rank, ResumableLoader
 from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.origins import Sources
 from protein_performer.data.preparing.prepare import ProteinPreprocessing
@@ -89,7 +88,7 @@ class FromShards:
 
     def position(self, epoch_batches: float) -> dict[str, Any]:
         """See `TrainingData`."""
-        epoch, batch = self._start if self._loading is None else self._loading.position()
+        epoch, batch = self._start if self._loading is None else self._loading.sampler.position()
         if batch >= epoch_batches:
             epoch, batch = epoch + 1, 0
         return {"epoch": epoch, "batch": batch}

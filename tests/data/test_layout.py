@@ -8,8 +8,8 @@ from runs import CLUSTERS, SAMPLE
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.batches.homologs import HomologRows
+from protein_performer.data.batches.layout import Piece, lay_out_pieces
 from protein_performer.data.batches.proteins import lay_out
-from protein_performer.data.batches.rows import Piece, lay_out_pieces
 from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.objectives import MaskedResidues, NextToken
 from protein_performer.data.randomness import hash64

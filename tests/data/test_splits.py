@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_up import sequences
 
+from protein_performer.data.clusters import digest64, digest_names
 from protein_performer.data.preparing.tokenizer import digest_each
 from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import (
@@ -17,8 +18,6 @@ from protein_performer.data.splits import (
     TRAIN,
     VAL,
     SplitRule,
-    digest64,
-    digest_names,
 )
 from protein_performer.errors import UserError
 
@@ -51,7 +50,8 @@ def test_the_split_is_the_same_in_another_process():
     """Guards against Python's hash(), which differs by process."""
     program = (
         "import numpy as np;"
-        "from protein_performer.data.splits import SplitRule, digest_names;"
+        "from protein_performer.data.clusters import digest_names;"
+        "from protein_performer.data.splits import SplitRule;"
         "names, digests = digest_names(list('abcdef')), np.arange(6, dtype=np.uint64);"
         "rules = [SplitRule(0.3, 0.3, by=by) for by in ('sequence', 'accession')];"
         "print([rule.assign(names, digests).tolist() for rule in rules])"

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.data.batches.derived import DerivedArrays, create, derive, taking_part
-from protein_performer.data.batches.order import SPECIALS
-from protein_performer.data.batches.rows import (
+from protein_performer.data.batches.layout import (
     Ints,
     Keys,
     Piece,
@@ -30,6 +29,7 @@ from protein_performer.data.batches.rows import (
     lay_out_pieces,
     row_keys,
 )
+from protein_performer.data.batches.order import SPECIALS
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
 from protein_performer.data.randomness import hash64

@@ -6,7 +6,7 @@ Shapes: N proteins, R residues in all.
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.batches.rows import Ints
+from protein_performer.data.batches.layout import Ints
 from protein_performer.data.randomness import hash64
 
 

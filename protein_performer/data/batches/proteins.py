@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.batch import BOS, EOS, pad_rows
-from protein_performer.data.batches.rows import (
+from protein_performer.data.batches.layout import (
     Ints,
     Keys,
     Proteins,

@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 from protein_performer.data.batches.concat import ConcatRows, join, join_in_memory
 from protein_performer.data.batches.homologs import HomologRows
 from protein_performer.data.batches.in_memory import Buffer
+from protein_performer.data.batches.layout import RowIndex, RowLayout
 from protein_performer.data.batches.order import SPECIALS
 from protein_performer.data.batches.proteins import Crop, ProteinRows, index_proteins
-from protein_performer.data.batches.rows import RowIndex, RowLayout
 from protein_performer.data.shards import StoredSplit
 from protein_performer.errors import UserError
 
@@ -29,7 +29,7 @@ class RowRule:
             a row, `<bos>` included.
         crop: what becomes of a longer `protein`; see `ProteinRows`. Elsewhere nothing is cut away
             and it is None.
-        clusters: the table for `homologs`; see `splits.read_clusters`.
+        clusters: the table for `homologs`; see `clusters`.
     """
 
     context: Context = "protein"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.byte_alphabet import ByteAlphabet, alphabet_from
+from protein_performer.data.clusters import digest_names
 from protein_performer.data.manifest import FORMAT
 from protein_performer.data.preparing.prepare import ProteinPreprocessing
 from protein_performer.data.preparing.preprocessing import Preprocessing
@@ -30,7 +31,6 @@ from protein_performer.data.splits import (
     TRAIN,
     VAL,
     SplitRule,
-    digest_names,
 )
 from protein_performer.errors import UserError
 

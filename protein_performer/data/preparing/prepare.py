@@ -271,7 +271,11 @@ def _finish(work: Work, how: Preprocessing, read: ReadCounts) -> dict[str, Any]:
 def _describe(work: Work, number: int, copies: Copies, how: Preprocessing) -> dict[str, Any]:
     """Index a finished split; its entry in the manifest."""
     writer = work.writers[number]
-    stored = StoredSplit(writer.folder, SplitMeta(0, writer.shards, {}), how.shard_proteins)
+    stored = StoredSplit(
+        writer.folder,
+        SplitMeta(0, [shard._replace(sha256={}) for shard in writer.shards], {}),
+        how.shard_proteins,
+    )
     counts = write_index(stored, copies.left_out[number], work.progress.by_token[number])
     within, across = copies.splits[number]
     return {

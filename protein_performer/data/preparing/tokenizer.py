@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
+from protein_performer.data.clusters import digest_names
 from protein_performer.data.reading.blocks import TextBlock
 from protein_performer.data.reading.place import Place, PlacedBlock
 from protein_performer.data.reading.records import Columns, ReadCounts, parse_columns
-from protein_performer.data.splits import SPLITS, SplitRule, digest_names
+from protein_performer.data.splits import SPLITS, SplitRule
 
 _BUNDLE = 1 << 20  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
 _PAIRS = 2**16  # counted at once: they stay in a core's cache, though 8 bytes each

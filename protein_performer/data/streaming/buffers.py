@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.data.batches.in_memory import Buffer
-from protein_performer.data.batches.rows import Ints
+from protein_performer.data.batches.layout import Ints
 from protein_performer.data.preparing.tokenizer import Tokenized, Tokenizer, bundled
 from protein_performer.data.reading.place import Place, read_from
 from protein_performer.data.reading.records import ReadCounts

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from protein_performer.batch import Batch
-from protein_performer.data.batches.batching import Batching, Rank
-from protein_performer.data.batches.collate import Batches
-from protein_performer.data.batches.failure import Failed
+from protein_performer.data.batches.collate import Batches, Failed
+from protein_performer.data.batches.layout import RowIndex
+from protein_performer.data.batches.loader import Batching, Rank
 from protein_performer.data.batches.order import BatchOrder
-from protein_performer.data.batches.rows import RowIndex
 from protein_performer.data.batches.sampler import BatchKey, check_ranks
 from protein_performer.data.randomness import hash64
 from protein_performer.data.streaming.buffers import Begin, BufferReader, Filled
