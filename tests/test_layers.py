@@ -52,6 +52,7 @@ LIBRARIES = {
     "fsspec": {"data.reading.remote"},
     "aiohttp": {"data.reading.remote"},
     "h5py": {"inference.embed"},
+    "pyarrow": {"inference.row_file"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines

@@ -15,11 +15,11 @@ class Mutation(NamedTuple):
     """One residue in another's place.
 
     Attributes:
-        index: of the residue, from 0.
+        position: of the residue, from 0.
         wild, mutant: upper-case letters.
     """
 
-    index: int
+    position: int
     wild: str
     mutant: str
 
@@ -37,7 +37,7 @@ def parse_variant(text: str, where: str = "variant") -> Variant:
     Raises: UserError for anything else, and for two mutations of one residue.
 
     >>> parse_variant("T45K:A12G")
-    (Mutation(index=11, wild='A', mutant='G'), Mutation(index=44, wild='T', mutant='K'))
+    (Mutation(position=11, wild='A', mutant='G'), Mutation(position=44, wild='T', mutant='K'))
     """
     text = text.strip()
     if text.upper() == WILD_TYPE:
@@ -54,8 +54,8 @@ def parse_variant(text: str, where: str = "variant") -> Variant:
         found.append(Mutation(int(match[2]) - 1, match[1].upper(), match[3].upper()))
     variant = tuple(sorted(found))
     for first, second in pairwise(variant):
-        if first.index == second.index:
-            raise UserError(f"{where}: {text!r} has two mutations of residue {first.index + 1}")
+        if first.position == second.position:
+            raise UserError(f"{where}: {text!r} has two mutations of residue {first.position + 1}")
     return variant
 
 
@@ -65,7 +65,7 @@ def write_variant(variant: Variant) -> str:
     >>> write_variant(parse_variant("t45k:a12g"))
     'A12G:T45K'
     """
-    parts = [f"{each.wild}{each.index + 1}{each.mutant}" for each in variant]
+    parts = [f"{each.wild}{each.position + 1}{each.mutant}" for each in variant]
     return ":".join(parts) or WILD_TYPE
 
 
@@ -80,15 +80,15 @@ def check_variant(variant: Variant, wild_type: str, letters: str, where: str = "
     """
     for mutation in variant:
         text = write_variant((mutation,))
-        if mutation.index >= len(wild_type):
+        if mutation.position >= len(wild_type):
             raise UserError(
-                f"{where}: {text}: there is no residue {mutation.index + 1}, the wild type has"
+                f"{where}: {text}: there is no residue {mutation.position + 1}, the wild type has"
                 f" {len(wild_type)} residues. Does the file count from another residue?"
             )
-        found = wild_type[mutation.index]
+        found = wild_type[mutation.position]
         if found != mutation.wild:
             raise UserError(
-                f"{where}: {text}: residue {mutation.index + 1} of the wild type is {found}, not"
+                f"{where}: {text}: residue {mutation.position + 1} of the wild type is {found}, not"
                 f" {mutation.wild}. Is this its wild type, and does the file count from its first"
                 " residue, as 1?"
             )
@@ -104,5 +104,5 @@ def mutate(wild_type: str, variant: Variant) -> str:
     """
     residues = list(wild_type)
     for mutation in variant:
-        residues[mutation.index] = mutation.mutant
+        residues[mutation.position] = mutation.mutant
     return "".join(residues)
