@@ -1,4 +1,6 @@
 import pickle
+import random
+import zipfile
 
 import pytest
 import torch
@@ -88,3 +90,71 @@ def test_a_later_format_is_refused(tmp_path):
     torch.save(contents, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match="format 99"):
         load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path):
+    network = write_checkpoint(tmp_path / "a.ckpt", tiny_config(attention=RELU))
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    generator, messages = random.Random(0), []
+    for _ in range(80):
+        damaged = bytearray(whole)
+        damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+        (tmp_path / "b.ckpt").write_bytes(damaged)
+        try:
+            loaded = load_checkpoint(tmp_path / "b.ckpt").model.state_dict()
+        except UserError as error:
+            messages.append(str(error))
+        else:
+            assert all(torch.equal(loaded[k], v) for k, v in network.state_dict().items())
+    assert len(messages) > 20
+    assert all(message.startswith(f"{tmp_path / 'b.ckpt'}: ") for message in messages)
+
+
+def test_the_damaged_record_is_named(tmp_path):
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config())
+    with zipfile.ZipFile(tmp_path / "a.ckpt") as records:
+        largest = max(records.infolist(), key=lambda each: each.file_size)
+    damaged = bytearray((tmp_path / "a.ckpt").read_bytes())
+    damaged[largest.header_offset + 300] ^= 1
+    (tmp_path / "a.ckpt").write_bytes(damaged)
+    with pytest.raises(UserError, match=f"damaged: its record {largest.filename}"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_file(tmp_path, share):
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config())
+    whole = (tmp_path / "a.ckpt").read_bytes()
+    (tmp_path / "a.ckpt").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(UserError, match="end is missing"):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("alphabet"),
+        lambda d: d.pop("config"),
+        lambda d: d["config"].pop("model"),
+        lambda d: d["config"]["model"].pop("attention"),
+        lambda d: d["config"].update(objective=None),
+        lambda d: d.update(alphabet="ACDEF"),
+        lambda d: d["config"].update(model=[1, 2]),
+        lambda d: d["config"]["model"].update(d_model="wide"),
+    ],
+)
+def test_a_description_that_lacks_a_part_is_one_message(tmp_path, change):
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config())
+    contents = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    change(contents[DESCRIPTION_KEY])
+    torch.save(contents, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"a\.ckpt: "):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_runs_folder_stands_for_its_best_checkpoint(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    write_checkpoint(tmp_path / "checkpoints" / "best.ckpt", tiny_config())
+    assert load_checkpoint(tmp_path).step == 7
+    with pytest.raises(UserError, match=r"checkpoints/best\.ckpt: there is no such checkpoint"):
+        load_checkpoint(tmp_path / "checkpoints")
