@@ -17,13 +17,14 @@ import numpy as np
 from protein_performer.alphabet import ResiduePolicy
 from protein_performer.data.reading.sources import Source
 from protein_performer.errors import UserError
+from protein_performer.inference.batched_model import aligned
 from protein_performer.inference.encoded_proteins import (
     Protein,
     SourceCounts,
     in_chunks,
     read_proteins,
 )
-from protein_performer.inference.trained_model import Pooling, TrainedModel, aligned
+from protein_performer.inference.trained_model import Pooling, TrainedModel
 
 
 def embed_file(

@@ -19,8 +19,8 @@ from protein_performer.data.batches.proteins import ProteinRows
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
 from protein_performer.data.reading.sources import Source
+from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.encoded_proteins import SourceCounts, in_chunks, read_proteins
-from protein_performer.inference.trained_model import TrainedModel
 from protein_performer.metrics import ResidueMetrics
 
 
@@ -45,7 +45,7 @@ class _Proteins(list[Codes]):
 
 
 def evaluate_source(
-    model: TrainedModel,
+    model: BatchedModel,
     sources: Source | Sequence[Source],
     *,
     max_length: int | None = None,
@@ -84,7 +84,7 @@ def evaluate_source(
 
 
 def _score(
-    model: TrainedModel,
+    model: BatchedModel,
     proteins: _Proteins,
     metrics: ResidueMetrics,
     max_length: int,

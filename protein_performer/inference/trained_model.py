@@ -6,21 +6,24 @@ special tokens are in neither rows nor means.
 Shapes: L_i residues of sequence i, E model width, V vocabulary, N sequences.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar, get_args, overload
+from typing import Literal, get_args, overload
 
 import torch
 from torch import Tensor
 
-from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.errors import UserError
-from protein_performer.inference.batcher import BATCH_TOKENS, Codes, PaddedRows, in_batches, pad
-from protein_performer.inference.checkpoint import Checkpoint, load_checkpoint
+from protein_performer.inference.batched_model import (
+    BatchedModel,
+    Precision,
+    find_device,
+    on_cpu,
+)
+from protein_performer.inference.batcher import Codes, PaddedRows
+from protein_performer.inference.checkpoint import load_checkpoint
 
 Pooling = Literal["mean", "residue"]
-Precision = Literal["float32", "bf16"]
-Result = TypeVar("Result")
 
 
 def load(
@@ -35,7 +38,7 @@ def load(
     Args:
         path: a run's `checkpoints/best.ckpt`, or the run's folder.
         device: where to compute; None takes a GPU if there is one.
-        precision: see `TrainedModel`.
+        precision: see `BatchedModel`.
         trusted_packages: see `load_checkpoint`.
 
     Raises: UserError; see `load_checkpoint`, and for a device that is not there.
@@ -45,65 +48,8 @@ def load(
     return TrainedModel(checkpoint, place, precision=precision)
 
 
-def find_device(name: str | torch.device | None) -> torch.device:
-    """The device of this name, or a GPU if there is one. Raises UserError if it cannot compute."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    # PyTorch raises several kinds, by the way in which a device is not there.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"device {str(name)!r}: not on this machine ({reason}). Try cpu.") from None
-    return device
-
-
-class TrainedModel:
-    """A model in evaluation mode, with the alphabet and residue policy of its training.
-
-    Args:
-        checkpoint: the network and what was stored beside it.
-        device: where it computes; results come back to the CPU.
-        precision: float32, or bf16 for products in bfloat16 where PyTorch's autocast has them.
-        batch_tokens: places of a padded batch; fewer take less memory.
-
-    Attributes:
-        network: the checkpoint's, on the device.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        device: str | torch.device,
-        *,
-        precision: Precision = "float32",
-        batch_tokens: int = BATCH_TOKENS,
-    ) -> None:
-        if precision not in get_args(Precision):
-            raise UserError(f"precision: expected float32 or bf16, got {precision!r}")
-        self.checkpoint = checkpoint
-        self.device = torch.device(device)
-        self.precision = precision
-        self.batch_tokens = batch_tokens
-        self.network = checkpoint.model.to(self.device).eval()
-
-    @property
-    def alphabet(self) -> Alphabet:
-        """Column v of the logits is the token with code v."""
-        return self.checkpoint.alphabet
-
-    @property
-    def width(self) -> int:
-        """E, the width of an embedding."""
-        return self.network.width
-
-    def check_reads_proteins(self) -> None:
-        """Raise UserError if this was trained on text: files of proteins are not for it."""
-        if self.alphabet.unit != "residue":
-            raise UserError(
-                "expected a model of proteins, got one of text. In Python, protein_performer.load"
-                " gives its logits and embeddings of any text; its figures on its test split are in"
-                " its run's metrics.json."
-            )
+class TrainedModel(BatchedModel):
+    """A `BatchedModel` with what users do with it."""
 
     def logits(self, sequences: str | Sequence[str]) -> list[Tensor]:
         """Scores of every token at every residue.
@@ -115,7 +61,7 @@ class TrainedModel:
         first = 0 if self.network.causal else 1
 
         def compute(rows: PaddedRows) -> list[Tensor]:
-            return _on_cpu(rows.of_residues(self.network(rows.tokens, rows.mask), first))
+            return on_cpu(rows.of_residues(self.network(rows.tokens, rows.mask), first))
 
         return self.map_rows(self.encode(sequences), compute)
 
@@ -153,70 +99,6 @@ class TrainedModel:
 
         def compute(rows: PaddedRows) -> list[Tensor]:
             states = rows.of_residues(self.network.hidden(rows.tokens, rows.mask).float())
-            return _on_cpu(states if pooling == "residue" else [each.mean(0) for each in states])
+            return on_cpu(states if pooling == "residue" else [each.mean(0) for each in states])
 
         return self.map_rows(codes, compute)
-
-    def map_rows(
-        self,
-        codes: Sequence[Codes],
-        compute: Callable[[PaddedRows], Sequence[Result]],
-        *,
-        on_failure: Callable[[int], Result] | None = None,
-    ) -> list[Result]:
-        """Compute something of every encoded sequence, in batches; see `batcher.in_batches`.
-
-        Args:
-            codes: (L_i,) each, without special tokens.
-            compute: from padded rows to a result of each, without gradients and in this model's
-                precision. A result must not be a view of a whole batch.
-            on_failure: see `in_batches`.
-        """
-        return self.map_batches(
-            [len(each) for each in codes],
-            lambda batch: compute(
-                pad([codes[i] for i in batch], ends=not self.network.causal, device=self.device)
-            ),
-            on_failure=on_failure,
-        )
-
-    @torch.inference_mode()
-    def map_batches(
-        self,
-        lengths: Sequence[int],
-        compute: Callable[[list[int]], Sequence[Result]],
-        *,
-        on_failure: Callable[[int], Result] | None = None,
-    ) -> list[Result]:
-        """As `map_rows`, where `compute` makes the rows itself, from the indices of a batch."""
-        cast = self.precision == "bf16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=cast):
-            return in_batches(lengths, compute, budget=self.batch_tokens, on_failure=on_failure)
-
-    def encode(self, sequences: str | Sequence[str]) -> list[Codes]:
-        """Residues to codes, without special tokens.
-
-        What the alphabet does not hold is read by the policy of the training, except that `skip`
-        counts as `unknown`, so that rows stay aligned. A single string is one sequence.
-
-        Raises: UserError for an empty sequence, and as the policy says.
-        """
-        if isinstance(sequences, str):
-            sequences = [sequences]
-        return [self._encode(i, sequence) for i, sequence in enumerate(sequences)]
-
-    def _encode(self, index: int, sequence: str) -> Codes:
-        if not sequence:
-            raise UserError(f"sequence {index}: expected residues, got an empty sequence")
-        policy = aligned(self.checkpoint.residue_policy)
-        return self.alphabet.encode(sequence, policy, where=f"sequence {index}")
-
-
-def aligned(policy: ResiduePolicy) -> ResiduePolicy:
-    """The policy that keeps a row for every character: `unknown` in place of `skip`."""
-    return "unknown" if policy == "skip" else policy
-
-
-def _on_cpu(views: Sequence[Tensor]) -> list[Tensor]:
-    """Float32 copies on the CPU, which do not hold the batch that they are views of."""
-    return [view.to("cpu", torch.float32, copy=True) for view in views]
