@@ -28,14 +28,19 @@ ROOMS = {
     "model": {"basics", "attention"},
     "inference": {"basics", "data", "model"},
     "training": {"basics", "reporting", "data", "model", "inference"},
-    "commands": {"basics", "reporting", "data", "model", "inference", "training"},
+    "experiments": {"basics", "reporting", "attention", "model", "inference"},
+    "commands": {"basics", "reporting", "data", "model", "inference", "training", "experiments"},
 }
-ORDER = ["basics", "reporting", "data", "attention", "model", "inference", "training", "commands"]
+ORDER = [
+    *("basics", "reporting", "data", "attention", "model", "inference", "training"),
+    *("experiments", "commands"),
+]
 
 # Each library with the rooms, folders or files that may import it: all of them do.
 LIBRARIES = {
     "torch": {
         *("batch", "metrics", "baselines", "attention", "model", "inference", "training"),
+        "experiments.measures",
         *("data.batches", "data.streaming", "data.datamodule"),
     },
     "numpy": {"alphabet", "byte_alphabet", "batch", "ngram", "data", "inference", "reporting"},
@@ -45,7 +50,7 @@ LIBRARIES = {
     "hydra": {"training.sweep"},
     "omegaconf": {"training.sweep"},
     "wandb": {"training.pictures"},
-    "matplotlib": {"reporting.plots"},
+    "matplotlib": {"reporting.plots", "reporting.error_figure", "experiments.approximation"},
     "rich": {"commands", "data.fetching", "reporting.tables"},
     "Bio": {"data.reading"},
     "isal": {"data.reading.compression"},

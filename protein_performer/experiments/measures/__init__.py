@@ -1,0 +1,1 @@
+"""What experiments measure; the experiments themselves are the files one folder up."""
