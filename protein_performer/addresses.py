@@ -49,6 +49,16 @@ def public_address(name: str) -> str:
     return "::".join(_public(each) for each in _NESTED.split(name))
 
 
+def below(folder: str, name: str) -> str:
+    """The address of a file in a folder, with the folder's own parameters (which may sign it).
+
+    >>> below("https://host/prepared/?sig=5e", "manifest.json")
+    'https://host/prepared/manifest.json?sig=5e'
+    """
+    place, question, parameters = folder.partition("?")
+    return f"{place.rstrip('/')}/{name}{question}{parameters}"
+
+
 def public_text(text: str) -> str:
     """Text, such as another library's error, with each address in it made public."""
     return _ADDRESS.sub(lambda found: public_address(found[0]), text)

@@ -1,11 +1,20 @@
-"""Files that are whole at every moment: written beside their place, then put there in one step."""
+"""Files that are whole at every moment, and those that one process at a time may write.
 
+A file is written beside its place and put there in one step. A lock keeps other processes out of a
+folder, those of other commands included.
+"""
+
+import logging
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 ABANDONED = 24 * 3600  # seconds without a change, after which a partial file is nobody's any more
 
@@ -40,6 +49,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; wait, and say so, while another process holds it.
+
+    A process that ends, however that comes about, holds nothing any more. The file itself stays:
+    who removed it would let two processes in. Its folder must exist and be writable.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process that holds %s", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sync(path: Path) -> None:

@@ -1,9 +1,12 @@
+import logging
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
-from protein_performer.files import ABANDONED, replacing
+from protein_performer.files import ABANDONED, locked, replacing
 
 
 def test_the_new_file_takes_the_place_of_the_old(tmp_path):
@@ -69,3 +72,41 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path):
     writing = replacing(tmp_path / "none" / "a")
     with pytest.raises(FileNotFoundError):
         writing.__enter__()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from protein_performer.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_holds_a_lock_and_a_killed_one_holds_nothing(tmp_path, caplog):
+    path = tmp_path / "lock"
+    path.write_text("")  # of a process that was killed
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+
+    class KillHolder(logging.Handler):
+        def emit(self, record):
+            holder.kill()
+
+    log = logging.getLogger("protein_performer.files")
+    log.addHandler(handler := KillHolder())
+    try:
+        with caplog.at_level(logging.INFO), locked(path):
+            assert "waiting for another process that holds" in caplog.text
+    finally:
+        log.removeHandler(handler)
+        holder.communicate()
+    caplog.clear()
+    with locked(path):
+        assert not caplog.text

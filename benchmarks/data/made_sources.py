@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.reading.compression import inflater
+from protein_performer.data.reading.reader import read_records
 from protein_performer.data.reading.record import ReadCounts, Record
-from protein_performer.data.reading.records import read_records
 from protein_performer.data.reading.sources import expand
 
 _DIGITS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", dtype=np.uint8)

@@ -14,8 +14,8 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.reading.reader import Place, read_from
 from protein_performer.data.reading.record import ReadCounts
-from protein_performer.data.reading.records import read_blocks
 from protein_performer.data.splits import SplitRule
 
 ISAL, ZLIB = "isal", "zlib"  # what inflates
@@ -31,7 +31,7 @@ def codecs() -> list[str]:
 def inflate(source: Path, codec: str) -> int:
     """Inflate and cut between records, as the reader does who feeds encoders; bytes of text."""
     with _inflating_with(codec):
-        return sum(len(block.text) for block in read_blocks(source, counts=ReadCounts()))
+        return sum(len(block.text) for block, _ in read_from([str(source)], Place(), ReadCounts()))
 
 
 def parse_with_biopython(source: Path) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from protein_performer.data.reading.families import (
+from protein_performer.data.reading.pfam import (
     PAPER_OOD_FAMILIES,
     PFAM_REGIONS,
     write_family_table,

@@ -2,7 +2,7 @@
 
 A table has two columns, cluster and accession, apart by a tab and without a header, perhaps
 gzipped, with the rows of a cluster together: what `mmseqs easy-cluster` and
-`families.write_family_table` write.
+`pfam.write_family_table` write.
 """
 
 import gzip

@@ -150,12 +150,13 @@ class StoredSplit:
 
     def _whole(self, shard: int, kind: str) -> Path:
         path = shard_path(self.folder, shard, kind)
-        return self._compared(path, self.meta.shards[shard].sha256.get(kind))
+        return self.whole(path, self.meta.shards[shard].sha256.get(kind))
 
     def _whole_index(self, name: str) -> Path:
-        return self._compared(self.folder / name, self.meta.index_sha256.get(name))
+        return self.whole(self.folder / name, self.meta.index_sha256.get(name))
 
-    def _compared(self, path: Path, sha256: str | None) -> Path:
+    def whole(self, path: Path, sha256: str | None) -> Path:
+        """A file of the split, once it is known to be whole."""
         if sha256 is not None and path not in self._checked:
             try:
                 found = file_sha256(path)

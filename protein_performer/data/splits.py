@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from protein_performer.data.clusters import ClusterTable, digest64
 from protein_performer.data.randomness import hash64, threshold
-from protein_performer.data.reading.families import PAPER_OOD_FAMILIES, check_families
+from protein_performer.data.reading.pfam import PAPER_OOD_FAMILIES, check_families
 from protein_performer.errors import UserError
 
 SPLITS = ("train", "val", "test", "ood")
@@ -32,7 +32,7 @@ class SplitRule:
         ood: expected share of the clusters; 1 for all that the table names.
         clusters: a table of them; see `clusters`. A protein that it does not name is not OOD.
         families: Pfam accessions of the families that are OOD, as flat files state them in their
-            cross-references; "paper" for `families.PAPER_OOD_FAMILIES`. For FASTA, which states
+            cross-references; "paper" for `pfam.PAPER_OOD_FAMILIES`. For FASTA, which states
             none, write a table with `protein-performer families` and give it as `clusters`.
         by: what decides on the rest. `sequence`: equal sequences never part, relatives do.
             `accession`: copies with other accessions may part, until duplicates are removed.

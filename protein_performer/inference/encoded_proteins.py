@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
-from protein_performer.data.reading.blocks import RECORD_ENDS, TextBlock
 from protein_performer.data.reading.columns import parse_records
+from protein_performer.data.reading.reader import Place, read_from
 from protein_performer.data.reading.record import ReadCounts, Record
-from protein_performer.data.reading.records import read_blocks
-from protein_performer.data.reading.sources import Source
+from protein_performer.data.reading.sources import Source, expand
+from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock
 from protein_performer.errors import UserError
 from protein_performer.inference.batcher import Codes
 
@@ -57,7 +57,7 @@ def read_proteins(
     """The proteins of files, in their order.
 
     Args:
-        sources: see `records.read_records`.
+        sources: see `sources.expand`.
         alphabet: of the model.
         policy: of characters outside it.
         counts: where to add what was met; a protein of which the policy leaves nothing counts as
@@ -65,7 +65,7 @@ def read_proteins(
 
     Raises: UserError, naming file, line and accession; and at the end if there was no protein.
     """
-    for block in read_blocks(sources, counts=counts.reading):
+    for block, _ in read_from(expand(sources), Place(), counts.reading):
         for index, record in enumerate(parse_records(block, counts.reading)):
             codes = _encode(record, alphabet, policy, counts, block, index)
             if not len(codes):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from benchmarks.data.made_sources import make_source
-from protein_performer.data.reading.records import read_records
+from protein_performer.data.reading.reader import read_records
 
 REAL = [("P1", "MKTAYIAKQR" * 13), ("P2", "ACDEFGHIKLXU" * 7), ("P3", "M")]
 

@@ -3,7 +3,7 @@
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import open_split, read_manifest
 from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
-from protein_performer.data.reading.records import Record
+from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SplitRule
 
 PROTEIN = Alphabet()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from made_up import STANDARD, data_module, write_clusters, write_fasta
 
 from protein_performer.data.preparing import tokenizer
-from protein_performer.data.reading import blocks, sources
+from protein_performer.data.reading import sources, text_blocks
 
 COUNT, BUFFER = 400, 90
 
@@ -14,7 +14,7 @@ COUNT, BUFFER = 400, 90
 def arrive_in_small_pieces(monkeypatch):
     """Text comes in many pieces, as that of a large file does."""
     monkeypatch.setattr(sources, "CHUNK", 2_000)
-    monkeypatch.setattr(blocks, "_AT_LEAST", 1_500)
+    monkeypatch.setattr(text_blocks, "_AT_LEAST", 1_500)
     monkeypatch.setattr(tokenizer, "_BUNDLE", 4_000)
 
 

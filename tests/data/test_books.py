@@ -8,10 +8,10 @@ from made_up_books import write_books
 
 from protein_performer.batch import IGNORE
 from protein_performer.byte_alphabet import ByteAlphabet
-from protein_performer.data.cache import prepared_folder
 from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.manifest import open_split, read_manifest, verify
 from protein_performer.data.objectives import NextToken
+from protein_performer.data.origins import prepared_folder
 from protein_performer.data.preparing import length_index
 from protein_performer.data.preparing.books import BookPreprocessing
 from protein_performer.data.preparing.prepare import prepare

@@ -12,8 +12,9 @@ from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing import tokenizer
 from protein_performer.data.preparing.tokenizer import Tokenizer
-from protein_performer.data.reading.place import Place, first_records, read_from
-from protein_performer.data.reading.records import ReadCounts, parse_columns
+from protein_performer.data.reading.columns import parse_columns
+from protein_performer.data.reading.reader import Place, first_records, read_from
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SplitRule
 from protein_performer.data.streaming.buffers import Begin, BufferReader
 

@@ -4,7 +4,7 @@ import pytest
 from made_up import sequences, write_clusters
 from preparing import prepared, records_of, stored
 
-from protein_performer.data.reading.records import Record
+from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SPLITS, SplitRule
 
 

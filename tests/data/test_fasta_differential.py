@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from protein_performer.data.reading import blocks
-from protein_performer.data.reading.blocks import TextBlock, cut_blocks
+from protein_performer.data.reading import text_blocks
 from protein_performer.data.reading.columns import parse_columns, parse_records
 from protein_performer.data.reading.compression import gunzip
 from protein_performer.data.reading.fasta import parse_fasta, split_title
 from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.text_blocks import TextBlock, cut_blocks
 from protein_performer.errors import UserError
 
 FILES = int(os.environ.get("FASTA_FUZZ", "10000"))
@@ -99,7 +99,7 @@ def reference_lines(content: bytes, *, fails: bool) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a record or two, so that small files have many of them."""
-    monkeypatch.setattr(blocks, "_AT_LEAST", 40)
+    monkeypatch.setattr(text_blocks, "_AT_LEAST", 40)
 
 
 def test_fast_path_agrees_with_biopython_on_mutated_files() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from protein_performer.data.reading import blocks
-from protein_performer.data.reading.blocks import cut_blocks
+from protein_performer.data.reading import text_blocks
 from protein_performer.data.reading.columns import parse_columns, parse_records
-from protein_performer.data.reading.records import ReadCounts, Record, read_records
+from protein_performer.data.reading.reader import read_records
+from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.text_blocks import cut_blocks
 from protein_performer.errors import UserError
 
 ENTRY = """\
@@ -71,7 +72,7 @@ def test_reads_entries_with_their_families(tmp_path: Path, content: bytes, name:
 
 
 def test_blocks_hold_whole_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_AT_LEAST", 10)
+    monkeypatch.setattr(text_blocks, "_AT_LEAST", 10)
     content = (ENTRY + SECOND).encode() * 3
     for size in (1, 5, 100, 1000, 10_000):
         chunks = (content[at : at + size] for at in range(0, len(content), size))

@@ -9,7 +9,7 @@ from made_up import sequences, write_flat
 from protein_performer import cli
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import open_split, read_manifest
-from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
+from protein_performer.data.reading.pfam import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SPLITS
 
 

@@ -15,12 +15,12 @@ from runs import ROOT
 from uniprot_pages import FIRST, PAGES, QUERY, paged
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.fetching.transfer import Patience
 from protein_performer.data.fetching.uniprot import download_release
 from protein_performer.data.fetching.uniprot_query import download_answer
 from protein_performer.data.manifest import MANIFEST
 from protein_performer.data.preparing.prepare import prepare
-from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
+from protein_performer.data.reading.http_client import LoggedRetry
+from protein_performer.data.reading.pfam import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 
@@ -33,8 +33,8 @@ def no_proxy(monkeypatch):
 
 
 @pytest.fixture
-def patience():
-    return Patience(attempts=3, first_pause=0, sleep=lambda seconds: None)
+def retry():
+    return LoggedRetry(total=2, status_forcelist={429, 500, 503}, raise_on_status=False)
 
 
 @pytest.fixture
@@ -83,7 +83,6 @@ def test_another_alphabet_than_the_folders_is_refused(prepared, tmp_path):
         ({"prepared": "nowhere"}, "nowhere: not a prepared folder"),
         ({"splits": None}, "data.splits: expected a rule"),
         ({"query": "reviewed:true"}, "data.query: expected data.download"),
-        ({"cache_gigabytes": 1}, "data.cache_gigabytes: bounds"),
         ({"prepared": "http://127.0.0.1:1/out"}, "data.cache_dir: expected a folder"),
     ],
 )
@@ -125,7 +124,7 @@ def release(tmp_path, *, md5=None):
     return {"/up/RELEASE.metalink": text.encode(), "/up/uniprot_sprot.dat.gz": content}
 
 
-def swissprot(tmp_path, site, patience, **options):
+def swissprot(tmp_path, site, retry, **options):
     """A data module that fetches Swiss-Prot."""
     rule = SplitRule(val=0.1, test=0.1, families="paper")
     fetch = partial(
@@ -133,25 +132,25 @@ def swissprot(tmp_path, site, patience, **options):
         *("swissprot", tmp_path / "fetched"),
         format="dat",
         source=f"{site.url}/up",
-        patience=patience,
+        retry=retry,
         progress=False,
     )
     return data_module(tmp_path, sources=None, splits=rule, download=fetch, **options)
 
 
-def test_a_release_is_fetched_through_trouble_and_once(tmp_path, patience, caplog):
+def test_a_release_is_fetched_through_trouble_and_once(tmp_path, retry, caplog):
     faults = [Fault(500), Fault(), Fault(429, {"Retry-After": "1"}), Fault(drop_after=1000)]
     with serve(Site(files=release(tmp_path), faults=faults)) as site:
         with caplog.at_level(logging.INFO):
-            module = swissprot(tmp_path, site, patience)
+            module = swissprot(tmp_path, site, retry)
             module.prepare_data()
         asked = len(site.asked)
         assert site.asked[-1][1] == "bytes=1000-"
-        again = swissprot(tmp_path, site, patience)
+        again = swissprot(tmp_path, site, retry)
         again.setup("fit")
         assert len(site.asked) == asked
-    told = caplog.text.index("fetching uniprot_sprot.dat.gz of release 2026_04")
-    assert told < caplog.text.index("1,000 of")  # before it began
+    announced = caplog.text.index("fetching uniprot_sprot.dat.gz of release 2026_04")
+    assert announced < caplog.text.index("1000 bytes read")  # before it began
     assert module.folder == again.folder
     assert module.folder.parent == tmp_path / "fetched" / "prepared"
     held_out = {accession for accession, _, families in ENTRIES if families}
@@ -159,35 +158,35 @@ def test_a_release_is_fetched_through_trouble_and_once(tmp_path, patience, caplo
     assert {ood.accession(int(i)) for i in ood.by_length()} == held_out
 
 
-def test_a_release_with_a_wrong_checksum_is_refused(tmp_path, patience):
+def test_a_release_with_a_wrong_checksum_is_refused(tmp_path, retry):
     wrong = f"MD5 {'0' * 32}.*thrown away"
     with (
         serve(Site(files=release(tmp_path, md5="0" * 32))) as site,
         pytest.raises(UserError, match=wrong),
     ):
-        swissprot(tmp_path, site, patience).prepare_data()
-    assert list((tmp_path / "fetched").iterdir()) == []
+        swissprot(tmp_path, site, retry).prepare_data()
+    assert [path.suffix for path in (tmp_path / "fetched").iterdir()] == [".lock"]
 
 
-def test_a_release_that_the_disk_cannot_hold_is_not_begun(tmp_path, patience, monkeypatch):
+def test_a_release_that_the_disk_cannot_hold_is_not_begun(tmp_path, retry, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 99}))
     with serve(Site(files=release(tmp_path))) as site:
         with pytest.raises(UserError, match=r"expected [\d,]+ bytes free .* got 99"):
-            swissprot(tmp_path, site, patience).prepare_data()
+            swissprot(tmp_path, site, retry).prepare_data()
         assert [path for path, _ in site.asked] == ["/up/RELEASE.metalink"]
 
 
-def test_a_broken_download_goes_on_in_the_next_run(tmp_path, patience):
+def test_a_broken_download_goes_on_in_the_next_run(tmp_path, retry):
     site = Site(files=release(tmp_path), faults=[Fault(), Fault(drop_after=1000)])
     site.faults += [Fault(drop_after=0)] * 3
     with serve(site):
         with pytest.raises(UserError, match="the same command goes on"):
-            swissprot(tmp_path, site, patience).prepare_data()
-        swissprot(tmp_path, site, patience).prepare_data()
+            swissprot(tmp_path, site, retry).prepare_data()
+        swissprot(tmp_path, site, retry).prepare_data()
     assert site.asked[-1][1] == "bytes=1000-"
 
 
-def test_the_answer_to_a_query_is_fetched_once_for_each_query(tmp_path, patience):
+def test_the_answer_to_a_query_is_fetched_once_for_each_query(tmp_path, retry):
     faults = [Fault(500), Fault(drop_after=10), Fault(429, {"Retry-After": "1"})]
     with serve(Site(faults=faults)) as site:
         paged(site)
@@ -195,7 +194,7 @@ def test_the_answer_to_a_query_is_fetched_once_for_each_query(tmp_path, patience
             download_answer,
             folder=tmp_path / "answers",
             service=site.url,
-            patience=patience,
+            retry=retry,
             progress=False,
         )
         options = {"sources": None, "splits": RULE, "download": fetch}
@@ -232,7 +231,7 @@ def test_the_ready_configs_fetch_releases(tmp_path, monkeypatch, override, file)
     assert module.preprocessing.splits.families == PAPER_OOD_FAMILIES
 
 
-def test_the_ready_config_of_a_query_asks_it(tmp_path, monkeypatch, patience):
+def test_the_ready_config_of_a_query_asks_it(tmp_path, monkeypatch, retry):
     with serve(Site()) as site:
         paged(site)
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -10,9 +10,9 @@ import pytest
 
 from protein_performer.data.preparing.parallel import tokenize_all
 from protein_performer.data.preparing.tokenizer import Bundle, Tokenized
-from protein_performer.data.reading.blocks import TextBlock
-from protein_performer.data.reading.place import Place
-from protein_performer.data.reading.records import ReadCounts
+from protein_performer.data.reading.reader import Place
+from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.reading.text_blocks import TextBlock
 from protein_performer.errors import UserError
 
 MORE_THAN_A_PIPE_HOLDS = b">x\nACDE\n" * 2**17

@@ -8,14 +8,14 @@ import pytest
 from made_up import sequences, write_clusters
 from preparing import PROTEIN, prepared, records_of, stored
 
-from protein_performer.data.reading.records import Record
+from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
 
 
 def names_in(folder):
     """What is in a folder beside FASTA files."""
-    return {path.name for path in folder.iterdir() if path.suffix != ".fasta"}
+    return {path.name for path in folder.iterdir() if path.suffix not in (".fasta", ".lock")}
 
 
 def test_every_protein_is_found_again_in_its_split(tmp_path):

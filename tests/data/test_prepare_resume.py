@@ -11,7 +11,6 @@ import pytest
 from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.locking import locked
 from protein_performer.data.manifest import is_prepared
 from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import SplitRule
@@ -22,10 +21,10 @@ import sys
 from pathlib import Path
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing import tokenizer
-from protein_performer.data.reading import blocks, sources
+from protein_performer.data.reading import sources, text_blocks
 from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
 from protein_performer.data.splits import SplitRule
-sources.CHUNK, blocks._AT_LEAST, tokenizer._BUNDLE = 1_000, 1_000, 1_000
+sources.CHUNK, text_blocks._AT_LEAST, tokenizer._BUNDLE = 1_000, 1_000, 1_000
 if __name__ == "__main__":
     names, out, workers = sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3])
     rule = SplitRule(0.1, 0.1, ood=0.1, clusters=str(out.parent / "clusters.tsv"))
@@ -38,7 +37,7 @@ if __name__ == "__main__":
 def in_small_pieces(monkeypatch):
     """Many bundles from a small source, as in the program above."""
     monkeypatch.setattr("protein_performer.data.reading.sources.CHUNK", 1_000)
-    monkeypatch.setattr("protein_performer.data.reading.blocks._AT_LEAST", 1_000)
+    monkeypatch.setattr("protein_performer.data.reading.text_blocks._AT_LEAST", 1_000)
     monkeypatch.setattr("protein_performer.data.preparing.tokenizer._BUNDLE", 5_000)
 
 
@@ -139,7 +138,6 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(whole, workers):
     assert kill_and_go_on(folder, sources, out, moments, workers) >= 1
     assert files_of(out) == expected
     assert not out.with_name(f".{out.name}.partial").exists()
-    assert not out.with_name(f".{out.name}.lock").exists()
 
 
 def test_what_was_begun_otherwise_is_begun_anew(whole, in_small_pieces):
@@ -162,14 +160,3 @@ def test_two_at_once_make_one_folder(whole):
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert files_of(out) == expected
-
-
-def test_a_lock_that_was_removed_is_not_held(tmp_path):
-    path = tmp_path / "lock"
-    path.write_text("")  # of a process that was killed
-    with locked(path):
-        assert path.exists()
-        path.unlink()
-        with locked(path):  # another file: whoever holds the old one holds nothing
-            assert path.exists()
-    assert not path.exists()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from protein_performer.data.reading.records import ReadCounts, Record, read_records
+from protein_performer.data.reading.reader import read_records
+from protein_performer.data.reading.record import ReadCounts, Record
 from protein_performer.errors import UserError
 
 GOOD = b">sp|P12345|ONE_TEST First protein OS=Test\nMKTAY\nIAK\n>two\nACDEF\n"

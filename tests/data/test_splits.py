@@ -10,7 +10,7 @@ from made_up import sequences
 
 from protein_performer.data.clusters import digest64, digest_names
 from protein_performer.data.preparing.tokenizer import digest_each
-from protein_performer.data.reading.families import PAPER_OOD_FAMILIES
+from protein_performer.data.reading.pfam import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import (
     OOD,
     SPLITS,

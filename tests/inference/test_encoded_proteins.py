@@ -43,7 +43,7 @@ def test_a_character_that_is_no_residue_is_named_with_file_line_and_accession(
     tmp_path, monkeypatch, blocks, packed
 ):
     if blocks:  # else all is one block
-        monkeypatch.setattr("protein_performer.data.reading.blocks._AT_LEAST", blocks)
+        monkeypatch.setattr("protein_performer.data.reading.text_blocks._AT_LEAST", blocks)
         monkeypatch.setattr("protein_performer.data.reading.sources.CHUNK", blocks)
     source = write(tmp_path, FASTA)
     if packed:

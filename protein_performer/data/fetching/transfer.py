@@ -1,149 +1,152 @@
-"""Polite HTTP by the standard library: waits when told to, and takes up what broke off."""
+"""Large files over HTTP that arrive whole or not at all, and go on after a break."""
 
-import email.utils
-import http.client
+import hashlib
 import logging
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+import os
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
+from rich.progress import Progress, TaskID
+from urllib3.util import Retry
+
+from protein_performer.addresses import public_address
+from protein_performer.data.fetching.byte_bar import byte_bar
+from protein_performer.data.reading.http_client import RETRY, read_pieces
 from protein_performer.errors import UserError
+from protein_performer.files import locked
 
 log = logging.getLogger(__name__)
 
-_AGENT = "protein-performer"
-_LATER = {429, 500, 502, 503, 504}  # answers that another time may better
-_CHUNK = 1 << 16  # bytes that a reset connection may cost
+
+class Expected(NamedTuple):
+    """What the publisher says of a file."""
+
+    size: int  # bytes
+    md5: str  # hexadecimal
 
 
-class Broken(Exception):
-    """A transfer stopped before its end, and may be taken up again."""
+def download(
+    url: str,
+    target: str | os.PathLike[str],
+    *,
+    expected: Expected | None = None,
+    retry: Retry = RETRY,
+    progress: bool = True,
+) -> Path:
+    """Fetch a file to `target`, which is there only when it is whole.
 
+    Until then the bytes are in `target.part`; called again after a break of any kind, the transfer
+    goes on behind them if the server can send a part and the file is still the same there. Of
+    several processes one fetches, and the others wait.
 
-class NoSuchPart(Exception):
-    """The server has no bytes from the place that was asked for."""
+    Args:
+        url: an http(s) address.
+        target: a file's name; its folder is made. A file that is there already is kept.
+        expected: size and checksum to compare with.
+        retry: how often to try, and how long to wait.
+        progress: whether to show a bar.
 
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to try.
-
-    Attributes:
-        attempts: in a row without a byte gained, before giving up.
-        first_pause: seconds before the second attempt; the pause doubles each time ...
-        longest_pause: ... up to this, which also bounds what a server may ask for (`Retry-After`).
-        timeout: seconds of silence that count as a broken connection.
-        sleep: waits for some seconds.
+    Returns: the target's path.
+    Raises: UserError if the server refuses, cannot be reached for long, or sends other bytes than
+        expected (these are thrown away).
     """
+    target = Path(target)
+    if target.exists():
+        return _keep(target, expected)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock")), byte_bar(shown=progress) as bar:
+        if target.exists():  # another process was faster
+            return _keep(target, expected)
+        part = _Part(target)
+        if expected is None or part.size != expected.size:
+            part.fetch(url, retry, bar, bar.add_task(target.name, total=None))
+        if expected is not None:
+            part.verify(url, expected)
+        part.finish()
+    return target
 
-    attempts: int = 8
-    first_pause: float = 2.0
-    longest_pause: float = 600.0
-    timeout: float = 60.0
-    sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, attempt: int, reason: str, told: float | None = None) -> None:
-        """Pause after the failed attempt number `attempt` (from 0), or for the seconds told."""
-        pause = min(self.first_pause * 2**attempt if told is None else told, self.longest_pause)
-        log.warning("%s; trying again in %.0f s", reason, pause)
-        self.sleep(pause)
+def _keep(target: Path, expected: Expected | None) -> Path:
+    size = target.stat().st_size
+    if expected is not None and size != expected.size:
+        raise UserError(
+            f"{target}: there already, with {size:,} bytes; the current release has"
+            f" {expected.size:,}. It is probably of another release: move it away to fetch this"
+            " one, or go on using it."
+        )
+    log.info("%s is there already (%s bytes)", target, f"{size:,}")
+    return target
 
 
-def get(
-    url: str, patience: Patience, headers: Mapping[str, str] | None = None
-) -> http.client.HTTPResponse:
-    """Open an address for reading, trying again while that may help; the caller closes it.
+class _Part:
+    """The bytes that have arrived, and the tag of the file that they are of."""
 
-    Raises: UserError if the server refuses, or cannot be reached for long; `NoSuchPart` for the
-        answer 416.
-    """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url}: expected an address that begins with http:// or https://")
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT, **(headers or {})})
-    for attempt in range(patience.attempts):
-        told = None
-        try:
-            response: http.client.HTTPResponse = urllib.request.urlopen(
-                request, timeout=patience.timeout
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self.tag_path = target.with_name(target.name + ".part.tag")
+
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived; 0 where nobody could tell of which state of the file."""
+        known = self.path.exists() and self.tag_path.exists()
+        return self.path.stat().st_size if known else 0
+
+    def fetch(self, url: str, retry: Retry, bar: Progress, task: TaskID) -> None:
+        """Get all bytes, however often the connection breaks."""
+        begin = self.size
+        tag = self.tag_path.read_text() if begin else ""
+        pieces = read_pieces(url, begin if tag else 0, tag, retry=retry)
+        head = next(pieces)  # nothing is written where the server refuses
+        with open_part(self.path) as file:
+            for piece in chain([head], pieces):
+                if not piece.content:  # an answer begins
+                    file.seek(piece.begin)
+                    file.truncate()
+                    self.tag_path.write_text(piece.tag)
+                    bar.update(task, total=piece.size)
+                file.write(piece.content)
+                bar.update(task, completed=file.tell())
+
+    def verify(self, url: str, expected: Expected) -> None:
+        """Compare size and MD5 with the publisher's; throw the bytes away if they differ."""
+        size = self.path.stat().st_size
+        md5 = _md5(self.path) if size == expected.size else "not computed"
+        if (size, md5) != (expected.size, expected.md5.lower()):
+            self.path.unlink()
+            self.tag_path.unlink(missing_ok=True)
+            raise UserError(
+                f"{public_address(url)}: expected {expected.size:,} bytes with MD5 {expected.md5},"
+                f" got {size:,} with MD5 {md5}. The bytes were thrown away. They were damaged on"
+                " their way, or a new release appeared meanwhile: run the same command again."
             )
-            return response
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 416:
-                    raise NoSuchPart from None
-                if error.code not in _LATER:
-                    raise UserError(_refused(url, error)) from None
-                told = _retry_after(error.headers.get("Retry-After"))
-                reason = f"{url}: the server answers {error.code} {error.reason}"
-        except (OSError, http.client.HTTPException) as error:
-            reason = f"{url}: cannot be reached ({getattr(error, 'reason', error)})"
-        if attempt < patience.attempts - 1:
-            patience.wait(attempt, reason, told)
-    raise UserError(
-        f"{reason}, {patience.attempts} times. Is the network up? What has been fetched is kept:"
-        " the same command goes on from there."
-    )
+
+    def finish(self) -> None:
+        """Give the file its name, in one step, once it is on the disk."""
+        with self.path.open("r+b") as file:
+            os.fsync(file.fileno())
+        self.path.replace(self.target)
+        self.tag_path.unlink(missing_ok=True)
 
 
-def body(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The pieces of an answer, which is closed at the end.
+def open_part(path: Path) -> BinaryIO:
+    """Open a file that grows under its own name, to read and write; made if it is not there.
 
-    Raises: `Broken` if the connection breaks, or ends before the length that was told.
+    Raises: UserError where it is a link: what that points at is not ours to write.
     """
-    told = response.headers.get("Content-Length")
-    received = 0
-    with closing(response):
-        while True:
-            try:
-                piece = response.read(_CHUNK)
-            except (OSError, http.client.HTTPException) as error:
-                raise Broken(f"{type(error).__name__}: {error}") from None
-            if not piece:
-                break
-            received += len(piece)
-            yield piece
-    if told is not None and received < int(told):
-        raise Broken(f"the connection closed after {received:,} of {int(told):,} bytes")
-
-
-def get_whole(url: str, patience: Patience) -> tuple[bytes, http.client.HTTPMessage]:
-    """A short answer as a whole, and its headers; asked for again if it breaks off.
-
-    Raises: UserError, as `get`.
-    """
-    for attempt in range(patience.attempts):
-        response = get(url, patience)
-        try:
-            return b"".join(body(response)), response.headers
-        except Broken as error:
-            reason = f"{url}: {error}"
-        patience.wait(attempt, reason)
-    raise UserError(f"{reason}, {patience.attempts} times. Run the same command again later.")
-
-
-def _retry_after(told: str | None) -> float | None:
-    """Seconds to wait, from a number of them or a date."""
-    if told is None:
-        return None
     try:
-        return max(0.0, float(told))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(told).timestamp() - time.time())
-    except ValueError:
-        return None
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected a file of bytes that have arrived, which cannot be opened"
+            f" ({error.strerror}). Remove it, or name another folder."
+        ) from None
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> str:
-    with_reason = f"{url}: the server answers {error.code} {error.reason}"
-    said = ""
-    with suppress(OSError, http.client.HTTPException):
-        said = error.read(300).decode("utf-8", "replace").strip()
-    if error.code == 400 and said:
-        return f"{with_reason}: {said}"
-    return f"{with_reason}. Is the address right?"
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.md5(usedforsecurity=False)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

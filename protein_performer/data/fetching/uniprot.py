@@ -11,9 +11,13 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from protein_performer.data.fetching.download import Expected, download
-from protein_performer.data.fetching.transfer import Patience, get_whole
+from urllib3.util import Retry
+
+from protein_performer.addresses import below, public_address
+from protein_performer.data.fetching.transfer import Expected, download
+from protein_performer.data.reading.http_client import RETRY, read_whole
 from protein_performer.errors import UserError
+from protein_performer.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +40,19 @@ class Release(NamedTuple):
     files: dict[str, Expected]
 
 
-def read_release(folder: str, patience: Patience | None = None) -> Release:
+def read_release(folder: str, retry: Retry = RETRY) -> Release:
     """Sizes and checksums of the files of a folder, from its `RELEASE.metalink`.
 
     Raises: UserError if it cannot be fetched or read.
     """
-    url = f"{folder.rstrip('/')}/RELEASE.metalink"
-    text = get_whole(url, patience or Patience())[0]
+    url = below(folder, "RELEASE.metalink")
+    text = read_whole(url, retry=retry)[0]
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise UserError(f"{url}: expected XML (metalink), got {text[:40]!r} ({error})") from None
+        raise UserError(
+            f"{public_address(url)}: expected XML (metalink), got {text[:40]!r} ({error})"
+        ) from None
     files = {file.get("name", ""): _expected(file) for file in root.iter() if _tag(file) == "file"}
     known = {name: expected for name, expected in files.items() if expected is not None}
     version = next((each.text or "" for each in root.iter() if _tag(each) == "version"), "")
@@ -59,13 +65,13 @@ def download_release(
     *,
     format: Literal["fasta", "dat"] = "fasta",
     source: str | None = None,
-    patience: Patience | None = None,
+    retry: Retry = RETRY,
     progress: bool = True,
 ) -> Path:
     """Fetch TrEMBL or Swiss-Prot of the current release, checked against its size and MD5.
 
     Beside the file stands `NAME.json` with address, release, size and MD5. Called again after a
-    break it goes on (see `download.download`); once the file is there, nothing is asked of the
+    break it goes on (see `transfer.download`); once the file is there, nothing is asked of the
     network: to fetch a newer release, move it away.
 
     Args:
@@ -74,7 +80,7 @@ def download_release(
         format: "fasta", or "dat" for flat files, which state Pfam families and are several times
             larger.
         source: the folder of a mirror; None for that of UniProt's file server.
-        patience: how long to try.
+        retry: how often to try, and how long to wait.
         progress: whether to show a bar.
     """
     file = f"uniprot_{'sprot' if name == 'swissprot' else name}.{format}.gz"
@@ -84,17 +90,18 @@ def download_release(
         log.info("%s is there already: %s", path, origin_path.read_text())
         return path
     source = source or KNOWLEDGEBASE
-    release = read_release(source, patience)
+    release = read_release(source, retry)
     if file not in release.files:
         raise UserError(
-            f"{source}/RELEASE.metalink: expected {file} with size and MD5, found"
-            f" {', '.join(sorted(release.files)) or 'no file at all'}"
+            f"{public_address(source)}: expected its RELEASE.metalink to list {file} with size"
+            f" and MD5, found {', '.join(sorted(release.files)) or 'no file at all'}"
         )
-    url, expected = f"{source.rstrip('/')}/{file}", release.files[file]
+    url, expected = below(source, file), release.files[file]
     _announce(path, url, expected, release.version)
-    download(url, path, expected=expected, patience=patience, progress=progress)
-    origin = {"url": url, "release": release.version, **expected._asdict()}
-    origin_path.write_text(json.dumps(origin, indent=2) + "\n")
+    download(url, path, expected=expected, retry=retry, progress=progress)
+    origin = {"url": public_address(url), "release": release.version, **expected._asdict()}
+    with replacing(origin_path) as partial:
+        partial.write_text(json.dumps(origin, indent=2) + "\n")
     return path
 
 
@@ -106,7 +113,14 @@ def _announce(path: Path, url: str, expected: Expected, version: str) -> None:
     missing, free = max(0, expected.size - there), shutil.disk_usage(path.parent).free
     log.info(
         "fetching %s of release %s (%.3g GB, of which %.3g are missing) from %s into %s",
-        *(path.name, version or "unknown", expected.size / 1e9, missing / 1e9, url, path.parent),
+        *(
+            path.name,
+            version or "unknown",
+            expected.size / 1e9,
+            missing / 1e9,
+            public_address(url),
+            path.parent,
+        ),
     )
     if missing > free:
         raise UserError(
@@ -116,8 +130,8 @@ def _announce(path: Path, url: str, expected: Expected, version: str) -> None:
 
 
 def _expected(file: ElementTree.Element) -> Expected | None:
-    told = {(_tag(each), each.get("type")): (each.text or "").strip() for each in file.iter()}
-    size, md5 = told.get(("size", None), ""), told.get(("hash", "md5"), "")
+    stated = {(_tag(each), each.get("type")): (each.text or "").strip() for each in file.iter()}
+    size, md5 = stated.get(("size", None), ""), stated.get(("hash", "md5"), "")
     return Expected(int(size), md5.lower()) if size.isdigit() and md5 else None
 
 

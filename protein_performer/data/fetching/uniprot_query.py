@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.progress import Progress
+from urllib3.util import Retry
 
-from protein_performer.data.fetching.transfer import Patience, get_whole
-from protein_performer.data.locking import locked
+from protein_performer.addresses import public_address
+from protein_performer.data.fetching.transfer import open_part
+from protein_performer.data.reading.http_client import RETRY, read_whole
 from protein_performer.errors import UserError
+from protein_performer.files import locked, replacing
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +33,8 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 class _State(NamedTuple):
     """How far a query has come; lies beside the pages that have arrived."""
 
-    first: str  # address of the first page: what the state belongs to
-    next: str  # address of the page to fetch; "" at the end
+    first: str  # public address of the first page: what the state belongs to
+    next: str  # path and parameters of the page to fetch; "" at the end
     bytes: int = 0  # of the pages before it, as stored
     entries: int = 0
     total: int = 0
@@ -43,7 +46,7 @@ def download_query(
     target: str | os.PathLike[str],
     *,
     service: str = REST,
-    patience: Patience | None = None,
+    retry: Retry = RETRY,
     progress: bool = True,
 ) -> Path:
     """Fetch the FASTA entries that match a query, such as `organism_id:9606 AND reviewed:true`.
@@ -56,7 +59,7 @@ def download_query(
         query: in UniProt's query language.
         target: a file's name, gzipped (a member a page) if it ends in `.gz`.
         service: address of UniProt's REST service.
-        patience: how long to try.
+        retry: how often to try, and how long to wait.
         progress: whether to show a bar.
 
     Returns: the target's path.
@@ -71,7 +74,7 @@ def download_query(
     with locked(target.with_name(f".{target.name}.lock")):
         if target.exists():  # another process was faster
             return _keep(target, query)
-        return _fetch(query, target, service, patience or Patience(), progress)
+        return _fetch(query, target, service, retry, progress)
 
 
 def download_answer(
@@ -79,29 +82,35 @@ def download_answer(
     folder: str | os.PathLike[str],
     *,
     service: str = REST,
-    patience: Patience | None = None,
+    retry: Retry = RETRY,
     progress: bool = True,
 ) -> Path:
     """As `download_query`, into a file of a folder that is named after the query."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", query).strip("_")[:40]
     digest = hashlib.sha256(query.encode()).hexdigest()[:8]
     target = Path(folder) / f"{words}-{digest}.fasta.gz"
-    return download_query(query, target, service=service, patience=patience, progress=progress)
+    return download_query(query, target, service=service, retry=retry, progress=progress)
 
 
-def _fetch(query: str, target: Path, service: str, patience: Patience, progress: bool) -> Path:
+def _fetch(query: str, target: Path, service: str, retry: Retry, progress: bool) -> Path:
     parameters = {"query": query, "format": "fasta", "size": PAGE}
     first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
-    log.info("fetching the answer to %s from %s into %s", query, service, target)
-    pages = _Pages(target, first)
+    log.info("fetching the answer to %s from %s into %s", query, public_address(service), target)
+    pages = _Pages(target, first, retry)
     with Progress(disable=not progress) as bar:
         task = bar.add_task(target.name, total=None)
         while pages.state.next:
-            pages.fetch_next(patience)
+            pages.fetch_next()
             bar.update(task, completed=pages.state.entries, total=pages.state.total)
     state = pages.finish()
-    origin = {"query": query, "url": first, "entries": state.entries, "release": state.release}
-    _origin_path(target).write_text(json.dumps(origin, indent=2) + "\n")
+    origin = {
+        "query": query,
+        "url": public_address(first),
+        "entries": state.entries,
+        "release": state.release,
+    }
+    with replacing(_origin_path(target)) as partial:
+        partial.write_text(json.dumps(origin, indent=2) + "\n")
     return target
 
 
@@ -124,20 +133,29 @@ def _keep(target: Path, query: str) -> Path:
 class _Pages:
     """The pages that have arrived, and how far that is."""
 
-    def __init__(self, target: Path, first: str) -> None:
+    def __init__(self, target: Path, first: str, retry: Retry) -> None:
         self.target = target
+        self.first = first
+        self.retry = retry
         self.path = target.with_name(target.name + ".part")
         self.state_path = target.with_name(target.name + ".part.json")
-        self.state = _State(first, first)
-        if self.path.exists() and self.state_path.exists():
-            stored = _State(**json.loads(self.state_path.read_text()))
-            if stored.first == first and stored.bytes <= self.path.stat().st_size:
-                self.state = stored
+        self.state = self._stored() or _State(public_address(first), _without_host(first))
 
-    def fetch_next(self, patience: Patience) -> None:
+    def _stored(self) -> _State | None:
+        """What an earlier run noted of the same query; None where its pages are of no use."""
+        try:
+            stored = _State(**json.loads(self.state_path.read_text()))
+            arrived = self.path.stat().st_size
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        same = stored.first == public_address(self.first)
+        return stored if same and stored.bytes <= arrived else None
+
+    def fetch_next(self) -> None:
         """Add one page, then note that it is there."""
         before = self.state
-        page, headers = get_whole(before.next, patience)
+        # Never at another host than the first page, whatever the answer says.
+        page, headers = read_whole(urllib.parse.urljoin(self.first, before.next), retry=self.retry)
         release = headers.get("X-UniProt-Release", "")
         if before.bytes and release != before.release:
             self._remove()
@@ -147,7 +165,7 @@ class _Pages:
             )
         link = _NEXT.search(headers.get("Link", ""))
         stored = gzip.compress(page, mtime=0) if self.target.suffix == ".gz" else page
-        with self.path.open("r+b" if before.bytes else "wb") as file:
+        with open_part(self.path) as file:
             file.seek(before.bytes)
             file.truncate()
             file.write(stored)
@@ -155,7 +173,7 @@ class _Pages:
             os.fsync(file.fileno())
         self.state = _State(
             first=before.first,
-            next=urllib.parse.urljoin(before.next, link[1]) if link else "",
+            next=_without_host(urllib.parse.urljoin(self.first, link[1])) if link else "",
             bytes=before.bytes + len(stored),
             entries=before.entries + page.count(b"\n>") + page.startswith(b">"),
             total=int(headers.get("X-Total-Results", before.total)),
@@ -177,10 +195,13 @@ class _Pages:
         return state
 
     def _save(self) -> None:
-        new = self.state_path.with_name(self.state_path.name + ".new")
-        new.write_text(json.dumps(self.state._asdict()))
-        new.replace(self.state_path)
+        with replacing(self.state_path) as partial:
+            partial.write_text(json.dumps(self.state._asdict()))
 
     def _remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self.state_path.unlink(missing_ok=True)
+
+
+def _without_host(address: str) -> str:
+    return urllib.parse.urlsplit(address)._replace(scheme="", netloc="").geturl()

@@ -22,9 +22,9 @@ from protein_performer.data.manifest import FORMAT
 from protein_performer.data.preparing.prepare import ProteinPreprocessing
 from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.preparing.tokenizer import Part, Tokenized, count_tokens, digest_each
-from protein_performer.data.reading.blocks import TextBlock
-from protein_performer.data.reading.place import Place, PlacedBlock
+from protein_performer.data.reading.reader import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.reading.text_blocks import TextBlock
 from protein_performer.data.splits import (
     SPLITS,
     TEST,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from protein_performer.alphabet import Alphabet
 from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.preparing.lengths import PAPER, Lengths, describe_lengths
-from protein_performer.data.reading.records import ReadCounts
+from protein_performer.data.reading.record import ReadCounts
 
 _MOST_SHOWN = 30  # letters whose shares are told
 LONG = 1024  # residues that a row shows in the paper's main task and by default in ours

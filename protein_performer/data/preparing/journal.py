@@ -19,8 +19,8 @@ from protein_performer.alphabet import ResidueCounts
 from protein_performer.data.preparing.duplicates import DigestFile
 from protein_performer.data.preparing.shard_writer import ShardWriter
 from protein_performer.data.preparing.tokenizer import Tokenized
-from protein_performer.data.reading.place import Place
-from protein_performer.data.reading.records import ReadCounts
+from protein_performer.data.reading.reader import Place
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SPLITS
 
 JOURNAL, DIGESTS = "journal.json", "digests"

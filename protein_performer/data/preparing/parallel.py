@@ -20,7 +20,7 @@ from protein_performer.data.preparing.tokenizer import (
     Tokenized,
     keep_freed_memory,
 )
-from protein_performer.data.reading.blocks import TextBlock
+from protein_performer.data.reading.text_blocks import TextBlock
 from protein_performer.errors import UserError
 
 _AHEAD = 3  # bundles of a process: two wait, as long as the reader takes to tokenize one itself

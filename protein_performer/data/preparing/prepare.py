@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from protein_performer.addresses import is_address
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
-from protein_performer.data.locking import locked
 from protein_performer.data.manifest import (
     FORMAT,
     MANIFEST,
@@ -27,9 +27,8 @@ from protein_performer.data.preparing.length_index import write_index
 from protein_performer.data.preparing.parallel import tokenize_all
 from protein_performer.data.preparing.preprocessing import Preprocessing, fingerprints
 from protein_performer.data.preparing.tokenizer import Tokenizer, bundled
-from protein_performer.data.reading.place import Place, PlacedBlock, first_records, read_from
-from protein_performer.data.reading.records import ReadCounts
-from protein_performer.data.reading.remote import is_address
+from protein_performer.data.reading.reader import Place, PlacedBlock, first_records, read_from
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.sources import expand, size
 from protein_performer.data.shards import (
     BY_LENGTH,
@@ -40,6 +39,7 @@ from protein_performer.data.shards import (
 )
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.errors import UserError
+from protein_performer.files import locked
 
 SHARD_PROTEINS = 2**18
 COMMIT_SECONDS = 30.0
@@ -115,7 +115,7 @@ class ProteinPreprocessing:
     def read_from(
         self, names: Sequence[str], start: Place, counts: ReadCounts
     ) -> Iterator[PlacedBlock]:
-        """See `place.read_from`."""
+        """See `reader.read_from`."""
         return read_from(names, start, counts)
 
     def tokenizer(self) -> Tokenizer:

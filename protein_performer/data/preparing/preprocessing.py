@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from protein_performer.addresses import is_address, public_address
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing.tokenizer import BlockTokenizer
-from protein_performer.data.reading.place import Place, PlacedBlock
+from protein_performer.data.reading.reader import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
-from protein_performer.data.reading.remote import is_address
 from protein_performer.data.reading.sources import size
 
 
@@ -96,7 +96,7 @@ def fingerprints(sources: Sequence[str], how: Preprocessing) -> dict[str, Any]:
 
 def _fingerprint(name: str, label: str) -> dict[str, Any]:
     if is_address(name):
-        return {"name": name, "bytes": size(name)}
+        return {"name": public_address(name), "bytes": size(name)}
     try:
         status = Path(name).stat()
     except FileNotFoundError:  # told by whoever reads it, with what it was expected to hold

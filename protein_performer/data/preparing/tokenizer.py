@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.data.clusters import digest_names
-from protein_performer.data.reading.blocks import TextBlock
-from protein_performer.data.reading.place import Place, PlacedBlock
-from protein_performer.data.reading.records import Columns, ReadCounts, parse_columns
+from protein_performer.data.reading.columns import Columns, parse_columns
+from protein_performer.data.reading.reader import Place, PlacedBlock
+from protein_performer.data.reading.record import ReadCounts
+from protein_performer.data.reading.text_blocks import TextBlock
 from protein_performer.data.splits import SPLITS, SplitRule
 
 _BUNDLE = 1 << 20  # bytes of text encoded at once: each bundle costs some fifty calls of numpy

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.reading.blocks import TextBlock
 from protein_performer.data.reading.fasta import as_lines, parse_lines, split_title
 from protein_performer.data.reading.flatfile import parse_flat
 from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.text_blocks import TextBlock
 
 _NEWLINE, _SPACE, _HEADER, _BAR = b"\n >|"
 _IN_WORD = np.array([code not in b" |" for code in range(256)])
@@ -43,7 +43,7 @@ def parse_columns(block: TextBlock, counts: ReadCounts) -> Columns:
     """The records of a block, as columns.
 
     Args:
-        block: of `blocks.cut_blocks`.
+        block: of `text_blocks.cut_blocks`.
         counts: where records and oddities are counted.
 
     Raises: UserError, as `fasta.parse_fasta` and `flatfile.parse_flat`.

@@ -6,15 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from protein_performer.addresses import is_address, public_address
 from protein_performer.data.reading.compression import GZIP_MAGIC, gunzip
 from protein_performer.data.reading.fasta import empty_file
 from protein_performer.data.reading.record import ReadCounts
-from protein_performer.data.reading.remote import (
-    address_size,
-    expand_address,
-    is_address,
-    read_address,
-)
+from protein_performer.data.reading.remote import address_size, expand_address, read_address
 from protein_performer.errors import UserError
 
 CHUNK = 1 << 18  # bytes read at once; small enough to stay in a core's cache with its text
@@ -38,7 +34,9 @@ def expand(sources: Source | Sequence[Source]) -> list[str]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise UserError(f"{name}: named twice among the sources; it would count double")
+            raise UserError(
+                f"{public_address(name)}: named twice among the sources; it would count double"
+            )
         seen.add(name)
     return names
 
@@ -67,16 +65,17 @@ def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
     Raises: UserError if the file cannot be read, is empty, is called .gz and is not, or is a
         truncated or corrupt gzip file.
     """
+    shown = public_address(name)
     chunks = _read(name, counts)
     first = next(chunks, b"")
     if not first:
-        raise empty_file(name)
+        raise empty_file(shown)
     chunks = chain([first], chunks)
     if first.startswith(GZIP_MAGIC):
-        return gunzip(chunks, name)
-    if name.endswith(".gz"):
+        return gunzip(chunks, shown)
+    if shown.endswith(".gz"):
         raise UserError(
-            f"{name}: expected gzip data, got {first[:20]!r}. If this is text, name it without"
+            f"{shown}: expected gzip data, got {first[:20]!r}. If this is text, name it without"
             " '.gz'; if it was downloaded, it may be an error page: fetch it again."
         )
     return chunks
@@ -89,7 +88,7 @@ def size(name: str) -> int | None:
 
 def _read(name: str, counts: ReadCounts) -> Iterator[bytes]:
     counts.files += 1
-    for chunk in read_address(name, CHUNK) if is_address(name) else _read_file(name):
+    for chunk in read_address(name) if is_address(name) else _read_file(name):
         counts.bytes_read += len(chunk)
         yield chunk
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from protein_performer.data.batches.in_memory import Buffer
 from protein_performer.data.batches.layout import Ints
 from protein_performer.data.preparing.tokenizer import Tokenized, Tokenizer, bundled
-from protein_performer.data.reading.place import Place, read_from
-from protein_performer.data.reading.records import ReadCounts
+from protein_performer.data.reading.reader import Place, read_from
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import TRAIN
 from protein_performer.data.streaming.tally import Tally
 

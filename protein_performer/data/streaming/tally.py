@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from protein_performer.alphabet import ResidueCounts
 from protein_performer.data.preparing.folder_report import tell_records
 from protein_performer.data.preparing.tokenizer import Tokenized
-from protein_performer.data.reading.records import ReadCounts
+from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SPLITS, TRAIN
 
 

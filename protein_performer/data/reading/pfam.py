@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from protein_performer.data.reading.blocks import cut_blocks, unix_line_ends
 from protein_performer.data.reading.columns import parse_columns
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.sources import expand, inflated
+from protein_performer.data.reading.text_blocks import cut_blocks, unix_line_ends
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,21 @@
-"""Where reading stands: between two records of the sources, to be found again later."""
+"""Sources of proteins -> blocks of text or records, from any place on.
 
+`read_records` is the plain way. Whoever needs all the speed takes the same path in two steps,
+which may lie in two processes: `read_from` (inflate and cut) and `columns.parse_columns`.
+"""
+
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from protein_performer.data.reading.blocks import RECORD_ENDS, TextBlock, cut_blocks
-from protein_performer.data.reading.record import ReadCounts
-from protein_performer.data.reading.sources import inflated
+from protein_performer.addresses import public_address
+from protein_performer.data.reading.columns import parse_records
+from protein_performer.data.reading.record import ReadCounts, Record
+from protein_performer.data.reading.sources import Source, expand, inflated
+from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock, cut_blocks
+
+log = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
@@ -30,8 +39,38 @@ class PlacedBlock(NamedTuple):
     behind: Place
 
 
+def read_records(
+    sources: Source | Sequence[Source], *, counts: ReadCounts | None = None
+) -> Iterator[Record]:
+    """Records of files in the order of the sources and of each file.
+
+    FASTA and Swiss-Prot/TrEMBL flat files, plain or gzip, told apart by their content. Memory is
+    bounded by a block of text and the longest record, whatever the file's size.
+
+    Args:
+        sources: a file, a glob, or several; see `sources.expand`.
+        counts: where to add records and oddities, complete when the iterator is at its end; the
+            caller reports `counts.warnings()`. If none is given, they are logged at the end.
+
+    Returns: an iterator; missing files are noticed before it is returned.
+    Raises: UserError, naming file and line, for whatever cannot be read without guessing: no
+        record is handed on from behind such a place. See `fasta.parse_fasta`,
+        `flatfile.parse_flat`, `sources.inflated`.
+    """
+    return _records(expand(sources), counts)
+
+
+def _records(names: list[str], counts: ReadCounts | None) -> Iterator[Record]:
+    read = ReadCounts() if counts is None else counts
+    for block, _ in read_from(names, Place(), read):
+        yield from parse_records(block, read)
+    if counts is None:
+        for warning in read.warnings():
+            log.warning(warning)
+
+
 def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterator[PlacedBlock]:
-    """Blocks of the sources' text from a place on.
+    """Blocks of the sources' text from a place on, for `parse_columns` in any process.
 
     Sources before the place are not opened. Of its own source the text in front of it is inflated
     and thrown away, since gzip cannot be entered midway: that is some five times as fast as
@@ -48,7 +87,8 @@ def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterato
     for source in range(start.source, len(names)):
         skipped = place.text
         place = Place(source, 0, counts.bytes_read)
-        for block in cut_blocks(inflated(names[source], counts), names[source]):
+        name = names[source]
+        for block in cut_blocks(inflated(name, counts), public_address(name)):
             place = place._replace(text=place.text + len(block.text))
             if place.text > skipped:
                 cut = skipped - place.text + len(block.text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from protein_performer.data.reading.families import (
+from protein_performer.data.reading.pfam import (
     PAPER_OOD_FAMILIES,
     read_members,
     write_family_table,
