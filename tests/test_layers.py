@@ -17,7 +17,7 @@ BENCHMARKS = ROOT / "benchmarks"
 
 BASICS = [
     *("errors", "addresses", "alphabet", "byte_alphabet", "batch", "files", "metrics"),
-    *("baselines", "ngram", "registry"),
+    *("baselines", "ngram", "processor", "registry"),
 ]
 # Each room with those that it may import; `basics` are the files of that list.
 ROOMS = {
@@ -39,8 +39,8 @@ ORDER = [
 # Each library with the rooms, folders or files that may import it: all of them do.
 LIBRARIES = {
     "torch": {
-        *("batch", "metrics", "baselines", "attention", "model", "inference", "training"),
-        "experiments.measures",
+        *("batch", "metrics", "baselines", "processor", "attention", "model", "inference"),
+        *("training", "experiments.measures"),
         *("data.batches", "data.streaming", "data.datamodule"),
     },
     "numpy": {"alphabet", "byte_alphabet", "batch", "ngram", "data", "inference", "reporting"},

@@ -11,6 +11,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from protein_performer.attention.padding import gather, tokens_first, ungather, zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
+from protein_performer.processor import has_bfloat16_tiles
+
+_TILES_NEED = 64  # D from which the CPU's fused kernel, backward included, gains from them
 
 
 class State(NamedTuple):
@@ -27,6 +30,10 @@ class Softmax(nn.Module):
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1, through PyTorch's fused kernels,
     so memory is linear in L wherever those exist. Without dropout of attention weights, which the
     linear mechanisms could not match.
+
+    Under autocast, and with 16-bit inputs, a CPU computes in float32 where its fused kernel is
+    faster so: without bfloat16 tiles everywhere, with them at heads narrower than 64, and in
+    float16. Outputs have the dtype of v.
     """
 
     def __init__(self, spec: LayerSpec) -> None:
@@ -36,12 +43,12 @@ class Softmax(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
         """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
         if key_mask is None:
-            return scaled_dot_product_attention(q, k, v, is_causal=self.spec.causal)
+            return _attend(q, k, v, causal=self.spec.causal)
         if self.spec.causal:
             return zero_padding(_causal(q, k, v, key_mask), key_mask)
         # A row without tokens would be 0 / 0; it sees its padding instead and is zeroed below.
         visible = key_mask | ~key_mask.any(-1, keepdim=True)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
+        out = _attend(q, k, v, visible=visible[:, None, None, :])
         return zero_padding(out, key_mask)
 
     def init_state(
@@ -76,7 +83,7 @@ class Softmax(nn.Module):
         visible = past & after.mask[:, None, None]
         # A row without tokens so far would be 0 / 0; it sees padding instead and is zeroed below.
         visible = visible | ~visible.any(-1, keepdim=True)
-        out = scaled_dot_product_attention(q, after.keys, after.values, attn_mask=visible)
+        out = _attend(q, after.keys, after.values, visible=visible)
         return zero_padding(out, key_mask), after
 
 
@@ -87,7 +94,28 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor) -> Tensor:
     a mask, and a mask of both kinds would be (B, L, L): the padding is moved instead.
     """
     order = tokens_first(key_mask)
-    moved = scaled_dot_product_attention(
-        gather(q, order), gather(k, order), gather(v, order), is_causal=True
-    )
+    moved = _attend(gather(q, order), gather(k, order), gather(v, order), causal=True)
     return ungather(moved, order)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, *, visible: Tensor | None = None, causal: bool = False
+) -> Tensor:
+    """PyTorch's attention in the precision that suits the device; (B, H, L, D) in v's dtype."""
+    device = q.device.type
+    cast = torch.is_autocast_enabled(device) and v.dtype != torch.float64
+    dtype = torch.get_autocast_dtype(device) if cast else v.dtype
+    if dtype in (torch.bfloat16, torch.float16) and not _gains(dtype, q):
+        dtype = torch.float32
+    # Autocast would cast back whatever is cast here.
+    with torch.autocast(device, enabled=False):
+        q, k, value = q.to(dtype), k.to(dtype), v.to(dtype)
+        out = scaled_dot_product_attention(q, k, value, attn_mask=visible, is_causal=causal)
+        return out.to(v.dtype)
+
+
+def _gains(dtype: torch.dtype, q: Tensor) -> bool:
+    if q.device.type != "cpu":
+        return True
+    wide = q.shape[-1] >= _TILES_NEED
+    return dtype == torch.bfloat16 and wide and has_bfloat16_tiles(q.device)
