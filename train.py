@@ -4,41 +4,58 @@ The whole run from top to bottom: compose, build, fit, test, report. Configs are
 `python train.py --help` lists them, and any value can be set on the command line.
 """
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-import wandb
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from protein_performer.data.objectives import check_trunk
-from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import describe
 from protein_performer.model.build import build_model
 from protein_performer.model.config import ModelConfig
 from protein_performer.reporting.tables import Metrics
-from protein_performer.training.lightning import quiet_lightning
+from protein_performer.training.building import build, build_each
+from protein_performer.training.folder import BeginRun, opened, public_config
+from protein_performer.training.job import command_line, run_job
+from protein_performer.training.lightning import close_loggers, quiet_lightning
 from protein_performer.training.module import LanguageModel
-from protein_performer.training.run import check_multirun, finish, resume_from
+from protein_performer.training.run import finish, seed_everything
 
-OmegaConf.register_new_resolver("share_of", lambda total, parts: max(1, total // parts))
+# `share_of: [whole, parts, of]`: a share of the steps, in batches where several make one step.
+OmegaConf.register_new_resolver("share_of", lambda whole, parts, of=1: max(1, whole // parts) * of)
 
 
 def train(cfg: DictConfig) -> Metrics:
     """One run, without command line or working-directory tricks, so that a test can call it."""
     quiet_lightning()
     run_dir = Path(cfg.run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    checkpoint = resume_from(cfg.ckpt_path, run_dir)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    config = public_config(OmegaConf.to_container(cfg, resolve=True))
+    with opened(run_dir, cfg.ckpt_path, config) as start:
+        seed_everything(cfg.seed)
+        data = build(cfg, "data")
+        module = make_module(cfg, config, data)
+        loggers = build_each(cfg, "logger")
+        callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
+        trainer: pl.Trainer = build(cfg, "trainer", logger=loggers, callbacks=callbacks)
+        try:
+            trainer.fit(module, data, ckpt_path=start.checkpoint)
+            return finish(trainer, module, data, run_dir, config)
+        finally:
+            close_loggers(loggers)
 
-    data = instantiate(cfg.data)
+
+def make_module(
+    cfg: DictConfig, config: dict[str, Any], data: pl.LightningDataModule
+) -> LanguageModel:
+    """The model, with its optimizer and schedule, as the trainer takes it.
+
+    Args:
+        cfg: of the run.
+        config: the same in plain types, to be stored in each checkpoint.
+        data: whose alphabet, objective and test sets the model is for.
+    """
     model = build_model(
         ModelConfig.from_plain(config["model"]),
         len(data.alphabet),
@@ -46,47 +63,21 @@ def train(cfg: DictConfig) -> Metrics:
     )
     check_trunk(data.objective, model.causal)
     counts = data.residue_counts().tolist()
-    module = LanguageModel(
+    return LanguageModel(
         model,
         alphabet=data.alphabet,
-        make_optimizer=instantiate(cfg.optimizer),
-        schedule=instantiate(cfg.schedule),
+        make_optimizer=build(cfg, "optimizer"),
+        schedule=build(cfg, "schedule"),
         test_names=data.test_names,
         description=describe(config, data.alphabet, data.preprocessing.residue_policy, counts),
     )
-    loggers = _instantiate_each(cfg.logger)
-    callbacks = _instantiate_each(cfg.callbacks)
-    trainer: pl.Trainer = instantiate(cfg.trainer, logger=loggers, callbacks=callbacks)
-    for logger in loggers:
-        logger.log_hyperparams(config)
-    try:
-        trainer.fit(module, data, ckpt_path=checkpoint)
-        return finish(trainer, module, data, run_dir, config)
-    finally:
-        wandb.finish()  # else the next job of a multirun would write into this run
-
-
-def _instantiate_each(group: DictConfig) -> list:
-    return [
-        instantiate(value)
-        for value in group.values()
-        if OmegaConf.is_dict(value) and "_target_" in value
-    ]
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
-    """The command line: a user's mistake ends in one message, a sweeper gets one number."""
-    hydra_config = HydraConfig.get()
-    try:
-        if hydra_config.mode == RunMode.MULTIRUN:
-            quiet_lightning()
-            cfg.group = Path(hydra_config.sweep.dir).name
-            check_multirun(instantiate(cfg.trainer, logger=False))
-        return float(train(cfg)["val/perplexity"])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    """The command line: a mistake ends in one message, a sweeper gets one number."""
+    return run_job(train, cfg)
 
 
 if __name__ == "__main__":
-    main()
+    command_line(main)

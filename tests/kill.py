@@ -183,11 +183,9 @@ def kill_prepare(scratch, log, times, source):
 
 
 def train_command(run_dir, *options):
-    last = run_dir / "checkpoints" / "last.ckpt"
-    resume = ["ckpt_path=last"] if last.is_file() else []
     return [
         *(sys.executable, "train.py", *TRAIN, f"data.cache_dir={run_dir.parent / 'cache'}"),
-        *(f"hydra.run.dir={run_dir}", *resume, *options),
+        *(f"hydra.run.dir={run_dir}", "ckpt_path=auto", *options),
     ]
 
 
@@ -202,20 +200,14 @@ def stepped(run_dir, steps):
     return lambda: taken() >= before + steps
 
 
-def checkpoint(run_dir):
-    return torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+def checkpoint(run_dir, name="last"):
+    return torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
 
 
-def losses(run_dir):
-    """{step: training loss}, of all that was taken; a step taken again counts as it was last."""
-    found = {}
-    earlier = sorted(run_dir.glob("metrics.before-*.csv"))
-    for path in [*earlier, run_dir / "metrics.csv"]:
-        with open(path) as file:
-            for row in csv.DictReader(file):
-                if row.get("train/loss"):
-                    found[int(row["step"])] = float(row["train/loss"])
-    return found
+def curve(run_dir, name):
+    """{step: value} of a curve, of all that was taken."""
+    with open(run_dir / "metrics.csv") as file:
+        return {int(r["step"]): float(r[name]) for r in csv.DictReader(file) if r.get(name)}
 
 
 def distance(one, other):
@@ -232,14 +224,16 @@ def same_run(run_dir, whole, allowed):
     ends = [checkpoint(each) for each in (run_dir, whole)]
     same &= all(end["global_step"] == STEPS for end in ends)
     weights = distance(*(end["state_dict"] for end in ends))
-    ours, theirs = losses(run_dir), losses(whole)
+    best = distance(*(checkpoint(each, "best")["state_dict"] for each in (run_dir, whole)))
+    same &= curve(run_dir, "val/loss").keys() == curve(whole, "val/loss").keys()
+    ours, theirs = (curve(each, "train/loss") for each in (run_dir, whole))
     loss = max(abs(value - theirs[step]) for step, value in ours.items())
     print(
         f"  {len(steps)} of {STEPS} global batches, {again} of them taken again: same: {same};"
-        f" {len(ours)} losses differ by up to {loss:.1e}, last weights by"
-        f" {weights:.1e} (root mean square); allowed: {allowed}"
+        f" {len(ours)} losses differ by up to {loss:.1e}, last and best weights by"
+        f" {weights:.1e} and {best:.1e} (root mean square); allowed: {allowed}"
     )
-    return same and loss <= allowed[0] and weights <= allowed[1]
+    return same and loss <= allowed[0] and max(weights, best) <= allowed[1]
 
 
 def kill_training(scratch, log, times, overrides, resumed_with=()):

@@ -53,4 +53,6 @@ def losses(run_dir):
     """Training's loss by step."""
     with open(run_dir / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    return {int(row["step"]): float(row["train/loss"]) for row in rows if row["train/loss"]}
+    found = [(int(row["step"]), float(row["train/loss"])) for row in rows if row["train/loss"]]
+    assert len(dict(found)) == len(found)  # no step twice
+    return dict(found)

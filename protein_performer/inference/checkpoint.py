@@ -138,6 +138,15 @@ def _rebuild(
     )
 
 
+def stored_run(path: Path) -> tuple[dict[str, Any], int]:
+    """The resolved config of the run that wrote a checkpoint, and the optimizer steps it had taken.
+
+    Raises: UserError; see `load_checkpoint`.
+    """
+    contents = _read(path)
+    return _description(contents, path)["config"], contents["global_step"]
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(

@@ -6,7 +6,7 @@ numbers. Tables are made from those files alone, so any run can be compared with
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from protein_performer.errors import UserError
 from protein_performer.files import replacing
+from protein_performer.reporting.status import Status, read_status
 
 Metrics = Mapping[str, float | int | str]
 
@@ -72,22 +73,68 @@ def results_table(metrics: Metrics) -> Table:
 
 
 def comparison_table(run_dirs: Iterable[Path]) -> Table:
-    """Many runs in one table, best test perplexity of each objective first."""
-    runs = [(run_dir, read_metrics(run_dir)) for run_dir in run_dirs]
-    runs.sort(key=lambda run: (str(run[1]["objective"]), float(run[1]["test/perplexity"])))
+    """Many runs in one table: best test perplexity of each objective first, unfinished ones last.
+
+    Beside the figures the overrides in which the runs differ, and why a run has no figures.
+    """
+    runs = [(path, _metrics_or_none(path), read_status(path)) for path in run_dirs]
+    runs.sort(key=lambda run: _rank(run[1]))
+    swept = _swept([status for *_, status in runs if status is not None])
     table = Table(title=f"{len(runs)} runs")
-    for column in ("model", "objective", "seed"):
+    for column in ("model", "objective", "seed", *swept):
         table.add_column(column)
     for title in _TEST_SETS.values():
         table.add_column(f"{title} acc.", justify="right")
         table.add_column(f"{title} ppl.", justify="right")
         table.add_column("/ baseline", justify="right")
-    units = {"bytes" if "train/bytes" in metrics else "residues" for _, metrics in runs}
+    units = {
+        "bytes" if "train/bytes" in metrics else "residues" for _, metrics, _ in runs if metrics
+    }
     for column in ("parameters", "steps", "seconds", f"{' or '.join(sorted(units))}/s"):
         table.add_column(column, justify="right")
-    for _, metrics in runs:
-        table.add_row(*_comparison_row(metrics))
+    table.add_column("folder", overflow="fold")
+    for run_dir, metrics, status in runs:
+        chosen = _overrides(status)
+        row = _comparison_row(metrics) if metrics else _row_without_metrics(chosen, status)
+        table.add_row(*row[:3], *(chosen.get(key, "") for key in swept), *row[3:], run_dir.name)
     return table
+
+
+def unfinished_lines(run_dirs: Iterable[Path]) -> Iterator[str]:
+    """Each run that has no figures, and why."""
+    for run_dir in run_dirs:
+        status = read_status(run_dir)
+        if status is not None and status.state != "finished":
+            yield f"{run_dir.name}: {status.state}. {status.reason}".rstrip(". ")
+
+
+def _metrics_or_none(run_dir: Path) -> Metrics | None:
+    return read_metrics(run_dir) if (run_dir / METRICS_FILE).is_file() else None
+
+
+def _rank(metrics: Metrics | None) -> tuple[bool, str, float]:
+    if metrics is None:
+        return True, "", 0.0
+    return False, str(metrics["objective"]), float(metrics["test/perplexity"])
+
+
+def _overrides(status: Status | None) -> dict[str, str]:
+    pairs = [each.partition("=") for each in (status.overrides if status else ())]
+    return {key.lstrip("+"): value for key, _, value in pairs}
+
+
+def _swept(found: Sequence[Status]) -> list[str]:
+    """The overrides in which runs differ, but for those that have a column of their own."""
+    chosen = [_overrides(status) for status in found]
+    keys = {key: None for each in chosen for key in each}  # in their order
+    differing = [key for key in keys if len({each.get(key) for each in chosen}) > 1]
+    return [key for key in differing if key not in ("model", "objective", "seed")]
+
+
+def _row_without_metrics(chosen: Mapping[str, str], status: Status | None) -> list[str]:
+    state = status.state if status else "no status"
+    names = [chosen.get(key, "") for key in ("model", "objective", "seed")]
+    return [*names, state, *["-"] * (3 * len(_TEST_SETS) + 3)]
 
 
 def _comparison_row(metrics: Metrics) -> list[str]:

@@ -1,14 +1,43 @@
-"""What happens beside the steps of training: features are redrawn, `last.ckpt` is written."""
+"""What happens beside the steps of training: random numbers, features, and a look at the loss."""
 
-from pathlib import Path
+import random
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from protein_performer.errors import UserError
 from protein_performer.training.module import LanguageModel
+
+
+class SeedBatches(pl.Callback):
+    """Seeds Python, NumPy and PyTorch (all devices) at each training batch.
+
+    So dropout is a function of (seed, batch, rank), as batches, masks and random features are, and
+    a resumed run has that of the uninterrupted one: there is no state of generators to keep, which
+    a validation more or less, or another number of workers, would move.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # `processed` counts all epochs, and never a batch that an exception broke off.
+        number = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+        mixed = np.random.SeedSequence([self.seed, number, trainer.global_rank])
+        word = int(mixed.generate_state(1)[0])
+        random.seed(word)
+        np.random.seed(word)  # noqa: NPY002 (a mechanism of a user's may draw from it)
+        torch.manual_seed(word)
 
 
 class RedrawFeatures(pl.Callback):
@@ -38,26 +67,20 @@ class RedrawFeatures(pl.Callback):
             self._drawn = draw
 
 
-class SaveLast(Checkpoint):
-    """Writes `last.ckpt` every so many optimizer steps, and at a run's last one.
-
-    Lightning's own ModelCheckpoint leaves out a last step that is no multiple; and a checkpoint
-    saved after fitting, outside a batch's end, makes a resumed run count its logged steps twice.
+class StopOnNonFinite(pl.Callback):
+    """Ends a run whose loss is NaN or infinite: it would go on so to its end, and report nothing.
 
     Args:
-        path: of the file; each writing replaces it, in one step (`WholeCheckpoints`).
-        every_n_train_steps: optimizer steps between two writings.
+        batches: in a row. They are counted on the device, and looked at every so many batches, so
+            that a GPU need not wait at each one: after `2 * batches - 1` at the latest.
     """
 
-    def __init__(self, path: str, every_n_train_steps: int) -> None:
-        if every_n_train_steps < 1:
-            raise UserError(
-                "callbacks.checkpoint.every_n_train_steps: expected at least 1, got"
-                f" {every_n_train_steps}"
-            )
-        self.path = Path(path)
-        self.every_n_train_steps = every_n_train_steps
-        self._saved_at = -1
+    def __init__(self, batches: int) -> None:
+        if batches < 1:
+            raise UserError(f"callbacks.finite.batches: expected at least 1, got {batches}")
+        self.batches = batches
+        self._in_a_row: Tensor | None = None
+        self._seen = 0
 
     @override
     def on_train_batch_end(
@@ -68,10 +91,25 @@ class SaveLast(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        step = trainer.global_step
-        due = step % self.every_n_train_steps == 0 and step > 0
-        ends = trainer.should_stop or step == trainer.max_steps
-        # With gradient accumulation several batches end at one step.
-        if (due or ends) and step != self._saved_at:
-            trainer.save_checkpoint(self.path)
-            self._saved_at = step
+        loss = outputs["loss"].detach()
+        before = torch.zeros_like(loss) if self._in_a_row is None else self._in_a_row
+        self._in_a_row = torch.where(loss.isfinite(), 0, before + 1)
+        self._seen += 1
+        if self._seen % self.batches == 0 and int(self._in_a_row) >= self.batches:
+            raise _diverged(
+                f"train/loss was {loss.item()} at {self.batches} batches in a row or more", trainer
+            )
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics.get("val/loss")
+        if loss is not None and not loss.isfinite():
+            raise _diverged(f"val/loss was {loss.item()}", trainer)
+
+
+def _diverged(what: str, trainer: pl.Trainer) -> UserError:
+    return UserError(
+        f"training diverged: {what}, at step {trainer.global_step}. checkpoints/last.ckpt, if"
+        " there is one, has the last finite weights. Lower optimizer.lr, or set"
+        " trainer.gradient_clip_val."
+    )

@@ -1,13 +1,16 @@
-"""What we mend in Lightning: torn checkpoints, remarks that ask nothing, options wandb gave up."""
+"""What we mend in Lightning: torn checkpoints, a count of steps, remarks that ask nothing."""
 
 import logging
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from protein_performer.files import replacing
@@ -32,6 +35,14 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=remark)
 
 
+def close_loggers(loggers: Iterable[Logger]) -> None:
+    """End wandb's run, if there is one: else the next job of a sweep would write into it."""
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        import wandb  # takes a second, and is not used with logger=csv
+
+        wandb.finish()
+
+
 class WholeCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint beside its place and puts it there in one step.
 
@@ -52,6 +63,40 @@ class WholeCheckpoints(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             torch.save(checkpoint, partial)
+
+
+class StepCount(pl.Callback):
+    """Keeps the step that loggers see at that of the optimizer.
+
+    Lightning has a count of its own for them. Resumed from a checkpoint that was saved behind a
+    validation, it is one too small: until the next validation, or to the end where no step is left.
+    First of all callbacks, since others log as a batch starts.
+    """
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._set(trainer)
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._set(trainer)
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._set(trainer)
+
+    def _set(self, trainer: pl.Trainer) -> None:
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+
+def validation_follows(trainer: pl.Trainer) -> bool:
+    """Whether Lightning validates behind the training batch that ends now."""
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
 
 
 class Dashboard(WandbLogger):

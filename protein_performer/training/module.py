@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.baselines import EmpiricalBaseline
@@ -121,11 +122,21 @@ class LanguageModel(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, and its schedule stepped once an optimizer step."""
         optimizer = self.make_optimizer(self.model)
+        self._rates = [group["lr"] for group in optimizer.param_groups]
         schedule = schedule_optimizer(optimizer, self.schedule)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """Take the rates of this run's config: a checkpoint brings those that it was saved with."""
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, LambdaLR)
+        factor = self.schedule(schedule.last_epoch)
+        schedule.base_lrs = list(self._rates)
+        for group, rate in zip(schedule.optimizer.param_groups, self._rates, strict=True):
+            group["initial_lr"], group["lr"] = rate, rate * factor
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a loader needs to rebuild the model without the config tree."""

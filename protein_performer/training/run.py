@@ -1,12 +1,13 @@
-"""The beginning and the end of a run: where it resumes, and what it leaves behind."""
+"""The beginning and the end of a run: its seed, and what it leaves behind."""
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.loggers import WandbLogger
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
@@ -14,7 +15,7 @@ from protein_performer.reporting.tables import Metrics, make_console, results_ta
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.throughput import Throughput
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def check_multirun(trainer: pl.Trainer) -> None:
@@ -35,31 +36,11 @@ def check_multirun(trainer: pl.Trainer) -> None:
         )
 
 
-def resume_from(ckpt_path: str | None, run_dir: Path) -> Path | None:
-    """The checkpoint to continue from, or None.
-
-    Args:
-        ckpt_path: a path; `last` for the one in the run's own folder; None to start anew.
-        run_dir: the run's folder. Curves that it already holds are set aside first, since Lightning
-            begins a new `metrics.csv`.
-    """
-    if ckpt_path is None:
-        return None
-    path = run_dir / "checkpoints" / "last.ckpt" if ckpt_path == "last" else Path(ckpt_path)
-    if not path.is_file():
-        raise UserError(
-            f"ckpt_path={ckpt_path}: there is no {path}. `last` looks in this run's own folder: set"
-            " hydra.run.dir to the folder of the run to continue."
-        )
-    _set_aside(run_dir / "metrics.csv")
-    return path
-
-
-@rank_zero_only
-def _set_aside(curves: Path) -> None:
-    if curves.is_file():
-        earlier = len(list(curves.parent.glob("metrics.before-*.csv")))
-        curves.rename(curves.with_name(f"metrics.before-{earlier + 1}.csv"))
+def seed_everything(seed: Any) -> None:
+    """Seed Python, NumPy and PyTorch, in this process and in those that load data."""
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UserError(f"seed: expected a whole number from 0 to 2**32 - 1, got {seed!r}")
+    pl.seed_everything(seed, workers=True, verbose=False)
 
 
 def finish(
@@ -75,16 +56,29 @@ def finish(
     if not last.is_file():  # resumed from another folder's last step: there was nothing to do
         trainer.save_checkpoint(last)
     if not best.is_file():
-        logger.warning("fitting ended before the first validation: best.ckpt is the last step's")
+        log.warning("fitting ended before the first validation: best.ckpt is the last step's")
         trainer.save_checkpoint(best)
     metrics = _training_metrics(trainer, module, config)
     trainer.validate(module, data, ckpt_path=best, verbose=False)
     trainer.test(module, data, ckpt_path=best, verbose=False)
     metrics.update(module.results)
+    _check_finite(metrics)
     if trainer.is_global_zero:
         write_metrics(run_dir, metrics)
         _print_results(metrics, best, module.alphabet)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                make_console().print(f"  wandb leet {logger.save_dir}/wandb", soft_wrap=True)
     return metrics
+
+
+def _check_finite(metrics: Metrics) -> None:
+    for name, value in metrics.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(
+                f"{name}: expected a finite number, got {value}. Training diverged, or nothing was"
+                " scored (objective.task.select, the size of the split)."
+            )
 
 
 def _training_metrics(
@@ -111,9 +105,8 @@ def _print_results(metrics: Metrics, best: Path, alphabet: Alphabet) -> None:
         f"  protein-performer embed {best} YOURS.fasta embeddings.h5\n"
     )
     console.print(
-        f"\nCheckpoint: {best}\nNext:\n"
-        f"{of_proteins if alphabet.unit == 'residue' else ''}"
-        f"  wandb leet logs/wandb",
+        f"\nCheckpoint: {best}\nNext:\n{of_proteins if alphabet.unit == 'residue' else ''}",
+        end="",
         soft_wrap=True,
         highlight=False,
     )

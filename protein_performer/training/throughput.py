@@ -1,6 +1,7 @@
 """How fast a run learns from residues, and how much of its work is padding."""
 
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -27,9 +28,11 @@ class Throughput(pl.Callback):
         self.seconds = 0.0
         self._window: list[Tensor] = []  # (residues, tokens, places) of each batch, on its device
         self._window_start = 0.0
+        self._close_before_saving: Callable[[], None] = lambda: None
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close_before_saving = lambda: self._close_window(trainer, pl_module, log=False)
         self._window_start = time.perf_counter()
 
     @override
@@ -47,7 +50,7 @@ class Throughput(pl.Callback):
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.sanity_checking and self._window:
+        if not trainer.sanity_checking:
             self._close_window(trainer, pl_module, log=False)
 
     @override
@@ -56,12 +59,13 @@ class Throughput(pl.Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._window:
-            self._close_window(trainer, pl_module, log=False)
+        self._close_window(trainer, pl_module, log=False)
 
     def _close_window(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, log: bool = True
     ) -> None:
+        if not self._window:
+            return
         # One sum over the ranks and one transfer from the device a window, not one a step.
         counts = trainer.strategy.reduce(torch.stack(self._window).sum(0), reduce_op="sum")
         residues, tokens, places = counts.tolist()
@@ -78,6 +82,7 @@ class Throughput(pl.Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
+        self._close_before_saving()  # else a resumed run would count less than the uninterrupted
         return {"residues": self.residues, "seconds": self.seconds}
 
     @override

@@ -2,9 +2,9 @@ import json
 import math
 
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
+from breaking import BrokenOff
 from runs import compose_run, losses, write_proteins
 
 import protein_performer as pp
@@ -66,68 +66,6 @@ def test_the_empirical_baseline_is_of_the_training_residues(tmp_path, fasta):
     assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / residues))
 
 
-STREAM = ("data.mode=stream", "data.buffer=64", "data.num_workers=1")  # 3 buffers an epoch
-
-
-@pytest.mark.parametrize(
-    ("model", "data"),
-    [("performer_relu", ()), ("performer_softmax", ()), ("performer_relu", STREAM)],
-)
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, fasta, model, data):
-    """Bit for bit, across a redraw and in the middle of an epoch."""
-    options = (f"model={model}", "model.redraw_every=2", "schedule=constant", *data)
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(compose_run(whole, fasta, *options))
-    train(compose_run(parts, fasta, *options, "trainer.max_steps=3"))
-    before = losses(parts)
-    train(compose_run(parts, fasta, *options, "ckpt_path=last"))
-    assert before | losses(parts) == losses(whole)
-    ends = [torch.load(d / "checkpoints/last.ckpt")["state_dict"] for d in (whole, parts)]
-    assert ends[0].keys() == ends[1].keys()
-    for name, tensor in ends[0].items():
-        assert torch.equal(tensor, ends[1][name]), name
-
-
-class BrokenOff(Exception):
-    pass
-
-
-class BreakOff(pl.Callback):
-    """Ends a run as a kill would: nothing is saved any more."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            raise BrokenOff
-
-
-@pytest.mark.parametrize("step", [3, 4])
-def test_a_run_broken_off_goes_on_from_its_last_checkpoint(tmp_path, fasta, uninterrupted, step):
-    """Steps behind the checkpoint are taken again, and are the same."""
-    often = ("schedule=constant", "callbacks.checkpoint.every_n_train_steps=2")
-    broken = f"+callbacks.broken={{_target_: test_train.BreakOff, step: {step}}}"
-    with pytest.raises(BrokenOff):
-        train(compose_run(tmp_path, fasta, *often, broken))
-    before = losses(tmp_path)
-    train(compose_run(tmp_path, fasta, *often, "ckpt_path=last"))
-    again = losses(tmp_path)
-    assert min(again) == step // 2 * 2
-    expected, weights = uninterrupted
-    assert before | again == expected
-    found = torch.load(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
-    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, fasta):
-    """Losses and last weights of a run that was left alone."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    train(compose_run(folder, fasta, "schedule=constant"))
-    return losses(folder), torch.load(folder / "checkpoints" / "last.ckpt")["state_dict"]
-
-
 def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
     """Where the temporary folder is another file system, Lightning's own overwrites in place."""
     path = tmp_path / "last.ckpt"
@@ -142,11 +80,6 @@ def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
         WholeCheckpoints().save_checkpoint({"step": 2}, path)
     assert torch.load(path) == {"step": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
-
-
-def test_resuming_where_there_is_nothing_is_an_error(tmp_path, fasta):
-    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
-        train(compose_run(tmp_path, fasta, "ckpt_path=last"))
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_are_not(tmp_path, fasta):
