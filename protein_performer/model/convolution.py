@@ -4,10 +4,12 @@ Shapes: B batch, L positions, T positions of a step, E model width, W kernel wid
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from protein_performer.errors import UserError
 
@@ -71,11 +73,37 @@ class ShortConvolution(nn.Module):
 
     def _convolve(self, h: Tensor, padded: Tensor) -> Tensor:
         """H and the weighted sum of its neighbours; padded (B, L + W - 1, E)."""
-        length = h.shape[1]
-        mixed = h
-        for offset, weight in enumerate(self.weight):
-            mixed = torch.addcmul(mixed, padded[:, offset : offset + length], weight)
+        dtype = torch.promote_types(h.dtype, self.weight.dtype)
+        mixed: Tensor = _Neighbours.apply(h.to(dtype), padded.to(dtype), self.weight.to(dtype))
         return mixed
+
+
+class _Neighbours(torch.autograd.Function):
+    """H plus weight_o * padded_(i + o): the sums in place, the backward pass too.
+
+    Autograd of the same additions gives the same bits. It makes, for each offset, a whole gradient
+    of `padded` that is zero but for a shift, and takes 2.5 times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, padded: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(padded, weight)
+        mixed = h.clone()
+        for offset, factor in enumerate(weight):
+            mixed.addcmul_(padded[:, offset : offset + h.shape[1]], factor)
+        return mixed
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        padded, weight = ctx.saved_tensors
+        of_padded, of_weight = torch.zeros_like(padded), torch.empty_like(weight)
+        length = gradient.shape[1]
+        for offset in reversed(range(len(weight))):
+            of_padded[:, offset : offset + length] += gradient * weight[offset]
+            products = gradient * padded[:, offset : offset + length]
+            of_weight[offset] = products.sum((0, 1))
+        return gradient, of_padded, of_weight
 
 
 def _without_padding(h: Tensor, mask: Tensor | None) -> Tensor:
