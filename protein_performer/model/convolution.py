@@ -74,7 +74,9 @@ class ShortConvolution(nn.Module):
     def _convolve(self, h: Tensor, padded: Tensor) -> Tensor:
         """H and the weighted sum of its neighbours; padded (B, L + W - 1, E)."""
         dtype = torch.promote_types(h.dtype, self.weight.dtype)
-        mixed: Tensor = _Neighbours.apply(h.to(dtype), padded.to(dtype), self.weight.to(dtype))
+        mixed: Tensor = _Neighbours.apply(  # type: ignore[no-untyped-call]
+            h.to(dtype), padded.to(dtype), self.weight.to(dtype)
+        )
         return mixed
 
 
@@ -94,7 +96,7 @@ class _Neighbours(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         padded, weight = ctx.saved_tensors
         of_padded, of_weight = torch.zeros_like(padded), torch.empty_like(weight)

@@ -10,6 +10,7 @@ from torch import nn
 from protein_performer.errors import UserError
 from protein_performer.model.build import build_model
 from protein_performer.model.config import ModelConfig
+from protein_performer.training import optim
 from protein_performer.training.optim import muon, orthogonalize
 
 OPTIONS = {"lr": 0.01, "momentum": 0.9, "betas": (0.9, 0.98), "eps": 1e-9, "weight_decay": 0.1}
@@ -51,6 +52,42 @@ def test_singular_values_come_near_one_at_any_scale():
         values = torch.linalg.svdvals(orthogonalize(matrices * scale))
         assert 0.65 < values.min() <= values.max() < 1.25
     assert torch.equal(orthogonalize(torch.zeros(1, 4, 4)), torch.zeros(1, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48)])
+def test_in_bfloat16_the_result_moves_by_a_percent(shape):
+    torch.manual_seed(0)
+    matrices = torch.randn(3, *shape)
+    expected = orthogonalize(matrices)
+    half = orthogonalize(matrices, dtype=torch.bfloat16)
+    assert half.dtype == torch.float32
+    assert 1e-4 < (half - expected).norm() / expected.norm() < 0.02
+    values = torch.linalg.svdvals(half)
+    assert 0.3 < values.min() <= values.max() < 1.25
+
+
+@pytest.mark.parametrize(
+    ("precision", "gains", "expected"),
+    [
+        ("bf16-mixed", True, torch.bfloat16),
+        ("bf16-mixed", False, torch.float32),
+        ("32-true", True, torch.float32),
+    ],
+)
+def test_products_follow_the_training_where_the_device_has_them(
+    monkeypatch, precision, gains, expected
+):
+    seen = []
+
+    def spy(matrices, *, dtype):
+        seen.append(dtype)
+        return matrices
+
+    monkeypatch.setattr(optim, "multiplies_bfloat16", lambda device: gains)
+    monkeypatch.setattr(optim, "orthogonalize", spy)
+    trained = model()
+    step(muon(trained, **OPTIONS, precision=precision), trained)
+    assert set(seen) == {expected}
 
 
 def test_a_matrix_moves_by_its_orthogonalized_momentum():
