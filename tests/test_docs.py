@@ -92,4 +92,6 @@ def test_there_are_commands_to_look_at():
     assert len(TRAINING) > 20
     assert len(VALUES) > 10
     assert len(OF_VERBS) > 5
-    assert {words[2] for words in OF_BENCHMARKS} == {"benchmarks.attention", "benchmarks.data"}
+    assert {words[2] for words in OF_BENCHMARKS} == {
+        f"benchmarks.{name}" for name in ("attention", "data", "generation")
+    }

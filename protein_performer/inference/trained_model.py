@@ -22,6 +22,8 @@ from protein_performer.inference.batched_model import (
 )
 from protein_performer.inference.batcher import Codes, PaddedRows
 from protein_performer.inference.checkpoint import load_checkpoint
+from protein_performer.inference.generation import GeneratedProtein, generate, in_paint
+from protein_performer.inference.sampling import Sampling
 
 Pooling = Literal["mean", "residue"]
 
@@ -102,3 +104,25 @@ class TrainedModel(BatchedModel):
             return on_cpu(states if pooling == "residue" else [each.mean(0) for each in states])
 
         return self.map_rows(codes, compute)
+
+    def generate(
+        self,
+        number: int = 1,
+        *,
+        max_length: int = 1000,
+        prompt: str = "",
+        sampling: Sampling | None = None,
+    ) -> list[GeneratedProtein]:
+        """New proteins from a causal model; see `generation.generate`."""
+        return generate(self, number, max_length=max_length, prompt=prompt, sampling=sampling)
+
+    def in_paint(
+        self,
+        sequence: str,
+        positions: Sequence[int],
+        number: int = 1,
+        *,
+        sampling: Sampling | None = None,
+    ) -> list[GeneratedProtein]:
+        """A protein with residues filled in by a masked model; see `generation.in_paint`."""
+        return in_paint(self, sequence, positions, number, sampling=sampling)

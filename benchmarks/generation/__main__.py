@@ -92,7 +92,7 @@ def _steps(
     @torch.inference_mode()
     def step() -> None:
         present = state
-        for token in tokens.split(1, dim=1):
+        for token in torch.split(tokens, 1, dim=1):
             _, present = network.step(token, present)
 
     def prepare() -> Callable[[], object]:
