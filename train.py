@@ -14,12 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from protein_performer.data.objectives import check_trunk
 from protein_performer.inference.checkpoint import describe
 from protein_performer.model.build import build_model
+from protein_performer.model.compilation import compile_blocks
 from protein_performer.model.config import ModelConfig
 from protein_performer.reporting.tables import Metrics
 from protein_performer.training.building import build, build_each
 from protein_performer.training.folder import BeginRun, opened, public_config
 from protein_performer.training.job import command_line, run_job
-from protein_performer.training.lightning import close_loggers, quiet_lightning
+from protein_performer.training.lightning import (
+    close_loggers,
+    quiet_lightning,
+    usable_precision,
+)
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import finish, seed_everything
 
@@ -38,7 +43,10 @@ def train(cfg: DictConfig) -> Metrics:
         module = make_module(cfg, config, data)
         loggers = build_each(cfg, "logger")
         callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
-        trainer: pl.Trainer = build(cfg, "trainer", logger=loggers, callbacks=callbacks)
+        precision = usable_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+        trainer: pl.Trainer = build(
+            cfg, "trainer", logger=loggers, callbacks=callbacks, precision=precision
+        )
         try:
             trainer.fit(module, data, ckpt_path=start.checkpoint)
             return finish(trainer, module, data, run_dir, config)
@@ -62,6 +70,8 @@ def make_module(
         trusted_packages=config["trusted_packages"],
     )
     check_trunk(data.objective, model.causal)
+    if config["model"].get("compile"):
+        compile_blocks(model)
     counts = data.residue_counts().tolist()
     return LanguageModel(
         model,

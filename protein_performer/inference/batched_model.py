@@ -5,6 +5,7 @@ What one does with a checkpoint is written against this; `trained_model` gathers
 Shapes: L_i residues of sequence i, V vocabulary.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
@@ -15,6 +16,9 @@ from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.errors import UserError
 from protein_performer.inference.batcher import BATCH_TOKENS, Codes, PaddedRows, in_batches, pad
 from protein_performer.inference.checkpoint import Checkpoint
+from protein_performer.processor import multiplies_bfloat16
+
+log = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bf16"]
 Result = TypeVar("Result")
@@ -26,7 +30,8 @@ class BatchedModel:
     Args:
         checkpoint: the network and what was stored beside it.
         device: where it computes; results come back to the CPU.
-        precision: float32, or bf16 for products in bfloat16 where PyTorch's autocast has them.
+        precision: float32, or bf16 for products in bfloat16 where PyTorch's autocast has them. A
+            CPU without such products computes in float32, with a warning.
         batch_tokens: places of a padded batch; fewer take less memory.
 
     Attributes:
@@ -46,6 +51,9 @@ class BatchedModel:
         self.checkpoint = checkpoint
         self.device = torch.device(device)
         self.precision = precision
+        if precision == "bf16" and not multiplies_bfloat16(self.device):
+            log.warning("this CPU has no bfloat16 products: precision=bf16 computes in float32")
+            self.precision = "float32"
         self.batch_tokens = batch_tokens
         self.network = checkpoint.model.to(self.device).eval()
 

@@ -16,8 +16,8 @@ Activation = Literal["gelu_tanh", "gelu"]
 HeadKind = Literal["linear", "tied", "two_layer"]
 
 # Beside the trunk's options in a run's config, and read by others: the optimizer's schedule of
-# redrawing, and the number of features that a mechanism's option refers to.
-_READ_BY_OTHERS = ("redraw_every", "num_features")
+# redrawing, the number of features that a mechanism's option refers to, and how blocks are run.
+_READ_BY_OTHERS = ("redraw_every", "num_features", "compile")
 
 
 @dataclass(frozen=True)

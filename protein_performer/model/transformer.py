@@ -131,9 +131,16 @@ class ProteinTransformer(nn.Module):
         return logits
 
     def scored_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(N, V) logits and (N,) targets where there is a target; the rest is not computed."""
+        """(N, V) logits and (N,) targets where there is a target; the rest is not computed.
+
+        Beside the CPU, where all are computed, the targets of the rest being IGNORE: the host would
+        wait there for the number of targets, longer than the small head takes at every position.
+        """
+        states = self.hidden(batch.inputs, batch.mask)
+        if states.device.type != "cpu":
+            return self.head(states).flatten(0, 1), batch.targets.flatten()
         scored = batch.targets != IGNORE
-        return self.head(self.hidden(batch.inputs, batch.mask)[scored]), batch.targets[scored]
+        return self.head(states[scored]), batch.targets[scored]
 
     def init_state(self, batch_size: int) -> ModelState:
         """The state of `step` before the first token, on the device and in the dtype of the model.

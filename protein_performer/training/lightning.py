@@ -14,6 +14,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from protein_performer.files import replacing
+from protein_performer.processor import multiplies_bfloat16
+
+log = logging.getLogger(__name__)
 
 # Remarks about Lightning's own products and defaults, and about folders that we chose to share.
 _REMARKS = (
@@ -41,6 +44,20 @@ def close_loggers(loggers: Iterable[Logger]) -> None:
         import wandb  # takes a second, and is not used with logger=csv
 
         wandb.finish()
+
+
+def usable_precision(precision: str | int, accelerator: str) -> str | int:
+    """The trainer's precision; float32 for bf16-mixed on a CPU without bfloat16 products.
+
+    Autocast would convert there and compute in float32 nevertheless, in more time.
+    """
+    on_cpu = accelerator == "cpu" or (
+        accelerator == "auto" and not torch.accelerator.is_available()
+    )
+    if not on_cpu or precision != "bf16-mixed" or multiplies_bfloat16(torch.device("cpu")):
+        return precision
+    log.warning("this CPU has no bfloat16 products: trainer.precision=bf16-mixed trains in float32")
+    return "32-true"
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.baselines import EmpiricalBaseline
-from protein_performer.batch import Batch
+from protein_performer.batch import IGNORE, Batch
 from protein_performer.inference.checkpoint import DESCRIPTION_KEY
 from protein_performer.metrics import ResidueMetrics
 from protein_performer.model.transformer import ProteinTransformer
@@ -73,7 +72,7 @@ class LanguageModel(pl.LightningModule):
         nll = F.cross_entropy(logits.float(), targets, reduction="sum")
         # Gradients are averaged over ranks, whose shares hold different numbers of targets: with
         # the global mean number as divisor, two ranks take the step that one would.
-        count = torch.tensor(float(targets.numel()), device=self.device)
+        count = (targets != IGNORE).sum().float()
         loss: Tensor = nll / self.trainer.strategy.reduce(count, reduce_op="mean").clamp_min(1)
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=True)
         return loss

@@ -5,6 +5,7 @@ from torch.testing import assert_close
 
 import protein_performer as pp
 from protein_performer.errors import UserError
+from protein_performer.inference import batched_model
 from protein_performer.inference.trained_model import TrainedModel
 
 SEQUENCES = ["MKTAYIAKQR", "ACDEF", "M", "mktayiakqrqiswksvlm"]
@@ -83,7 +84,8 @@ def test_a_bare_string_is_one_protein(tmp_path, pooling):
     assert [rows.shape for rows in lm.logits("MKT")] == [(3, 30)]
 
 
-def test_bf16_is_near_float32_and_other_precisions_are_refused(tmp_path):
+def test_bf16_is_near_float32_and_other_precisions_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(batched_model, "multiplies_bfloat16", lambda device: True)
     exact = load(tmp_path)
     cast = TrainedModel(exact.checkpoint, "cpu", precision="bf16")
     wanted, got = exact.embed(SEQUENCES), cast.embed(SEQUENCES)
@@ -98,3 +100,11 @@ def test_a_device_that_is_not_there_is_one_message(tmp_path, device):
     load(tmp_path)
     with pytest.raises(UserError, match=f"device '{device}': not on this machine"):
         pp.load(tmp_path / "a.ckpt", device=device)
+
+
+def test_bf16_is_float32_on_a_cpu_without_such_products(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(batched_model, "multiplies_bfloat16", lambda device: False)
+    exact = load(tmp_path)
+    cast = TrainedModel(exact.checkpoint, "cpu", precision="bf16")
+    assert "no bfloat16 products" in caplog.text
+    assert torch.equal(cast.embed(["MKTAYIAK"]), exact.embed(["MKTAYIAK"]))
