@@ -30,7 +30,7 @@ from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.report import DataReport, make_report, padding_share
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.streaming.stream import StreamLoader
+from protein_performer.data.streaming.stream_loader import StreamLoader
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.addresses import is_address
+from protein_performer.addresses import is_address, public_address
 from protein_performer.data.batches.loader import Batching, Rank, ResumableLoader
 from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.origins import Sources
@@ -17,8 +17,9 @@ from protein_performer.data.preparing.tokenizer import Tokenizer, digest_each
 from protein_performer.data.reading.sources import expand, size
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SPLITS, TRAIN
-from protein_performer.data.streaming.buffers import BufferReader
-from protein_performer.data.streaming.stream import Position, StreamedBatches, StreamLoader
+from protein_performer.data.streaming.lane import Lane
+from protein_performer.data.streaming.stream import MOST_LANES, Position, StreamedBatches
+from protein_performer.data.streaming.stream_loader import StreamLoader
 from protein_performer.errors import UserError
 
 Mode = Literal["shards", "stream"]
@@ -110,7 +111,7 @@ class FromStream:
     Args:
         origin: the sources, of which the head is prepared.
         batching: of training.
-        buffer: proteins that are shuffled together; see `buffers.BufferReader`.
+        buffer: proteins that are shuffled together; see `lane.Lane`.
         num_workers: processes that make batches; 0 makes them here.
     """
 
@@ -129,7 +130,7 @@ class FromStream:
         self._tokenizer = Tokenizer(how.alphabet, how.residue_policy, how.splits)
         self._buffer = buffer
         self._num_workers = num_workers
-        self._start = Position()
+        self._start: Position | None = None
         self._loading: StreamLoader | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -142,7 +143,7 @@ class FromStream:
     @cached_property
     def _sources(self) -> dict[str, Any]:
         names = expand(self._origin.names)
-        known_by = [name if is_address(name) else Path(name).name for name in names]
+        known_by = [public_address(n) if is_address(n) else Path(n).name for n in names]
         return {
             "sources": [[known, size(name)] for known, name in zip(known_by, names, strict=True)],
             "head": self._origin.preprocessing.head,
@@ -151,16 +152,28 @@ class FromStream:
 
     def begin(self) -> None:
         """See `TrainingData`."""
-        self._start = Position()
+        self._start = None
 
     def resume(self, position: dict[str, Any]) -> None:
         """See `TrainingData`."""
+        if "lanes" not in position:
+            raise UserError(
+                "the checkpoint's place in a stream is of an earlier version, which parted the"
+                " sources otherwise. Go on with that version, or begin anew."
+            )
         self._start = Position.from_plain(position)
 
     def position(self, epoch_batches: float) -> dict[str, Any]:
         """See `TrainingData`; a limited epoch ends where the next one goes on."""
-        loading = self._loading
-        return (self._start if loading is None else loading.position()).plain()
+        return (self._loading.position() if self._loading else self._first).plain()
+
+    @property
+    def _first(self) -> Position:
+        return self._start or Position.begin(0, self._num_lanes)
+
+    @property
+    def _num_lanes(self) -> int:
+        return min(len(expand(self._origin.names)), MOST_LANES)
 
     def loader(self, rank: Rank) -> StreamLoader:
         """See `TrainingData`.
@@ -177,12 +190,14 @@ class FromStream:
                 " data.batch_tokens, lower data.max_length, or use fewer ranks."
             )
         self._tokenizer.rule.load()  # here, and not once in every worker
-        names = expand(self._origin.names)
-        reader = BufferReader(names, self._tokenizer, self._buffer, self._held_out(), rule.cuts_to)
+        names, held_out = expand(self._origin.names), self._held_out()
+        count = self._num_lanes
+        common = self._tokenizer, self._buffer, held_out, rule.cuts_to
+        lanes = [Lane(number, names[number::count], *common) for number in range(count)]
         self._loading = StreamLoader(
-            StreamedBatches(reader, self._batching, rank),
+            StreamedBatches(lanes, self._batching, rank),
             num_workers=self._num_workers,
-            start=self._start,
+            start=self._first,
             rank=rank,
         )
         return self._loading
@@ -197,9 +212,9 @@ class FromStream:
         return np.unique(digest_each(np.concatenate(proteins), lengths)[:, 0])
 
     def end(self) -> None:
-        """Tell what was read of an epoch that was broken off."""
+        """Log what was read of an epoch that was broken off."""
         if self._loading is not None:
-            self._loading.tell("read so far in this epoch")
+            self._loading.log_counts()
 
 
 def check_streamable(rule: RowRule, batch_tokens: int, buffer: int) -> None:

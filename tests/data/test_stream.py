@@ -2,17 +2,24 @@
 
 import gzip
 import io
+from collections import Counter
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from loopback import Site, serve
-from made_up import data_module, rows, write_clusters
-from streams import BUFFER, COUNT, arrive_in_small_pieces, stream
+from made_up import data_module, rows, write_clusters, write_fasta
+from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.objectives import MaskedResidues
+from protein_performer.data.reading import sources
+from protein_performer.data.splits import SplitRule
+from protein_performer.errors import UserError
+
+# More than a small machine has cores.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create .* worker processes")
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +84,10 @@ def test_any_batch_is_resumed_bit_for_bit_by_other_ranks_and_workers(tmp_path):
         for batch in islice(loader, limit):
             seen.append(batch)
             states.append(module.state_dict())
-    buffers = [(state["epoch"], state["begin"]["buffer"]) for state in states]
+    starts = [state["lanes"][0]["buffer"] for state in states]
+    buffers = [(state["epoch"], each["number"]) for state, each in zip(states, starts, strict=True)]
     assert sorted(set(buffers)) == [(0, 0), (0, 1), (0, 2), (1, 0)]
-    assert len({state["begin"]["place"][1] for state in states}) == 3
+    assert len({start["place"][1] for start in starts}) == 3
     for number, batch in enumerate(seen):
         file = io.BytesIO()
         torch.save(states[number], file)
@@ -96,6 +104,100 @@ def test_any_batch_is_resumed_bit_for_bit_by_other_ranks_and_workers(tmp_path):
             resumed.load_state_dict(state)
             parts.append(next(iter(resumed.train_dataloader())))
         assert rows(parts) == rows([batch])
+
+
+FILES = (90, 5, 244, 1, 60)  # records; the last but one is held out
+
+
+def several(folder, **options):
+    """A data module that streams the proteins of several files of unequal length."""
+    proteins, first, paths = distinct(COUNT), 0, []
+    for number, count in enumerate(FILES):
+        path = folder / f"part{number}.fasta"
+        here = proteins[first : first + count]
+        path.write_text("".join(f">tr|P{first + i}|\n{each}\n" for i, each in enumerate(here)))
+        paths.append(str(path))
+        first += count
+    write_clusters(folder / "clusters.tsv", COUNT)
+    write_fasta(folder / "proteins.fasta", proteins)
+    clusters = folder / "ood.tsv"
+    clusters.write_text("C\tP339\nC\tP7\n")
+    rule = SplitRule(val=0.1, test=0.1, ood=1.0, clusters=str(clusters))
+    return stream(folder, sources=paths, splits=rule, buffer=40, **options)
+
+
+@pytest.mark.parametrize("workers", [2, 3, 5, 9])
+def test_files_are_shared_out_over_workers_and_change_no_batch(tmp_path, workers):
+    whole = list(several(tmp_path).train_dataloader())
+    shares = [
+        list(
+            several(
+                tmp_path, rank=rank, world_size=world_size, num_workers=workers
+            ).train_dataloader()
+        )
+        for world_size in (1, 2)
+        for rank in range(world_size)
+    ]
+    assert len({len(batches) for batches in [whole, *shares]}) == 1
+    for batch, same_batch, *parts in zip(whole, *shares, strict=True):
+        assert same(batch, same_batch)
+        assert rows(parts) == rows([batch])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_no_byte_is_read_by_two_workers(tmp_path, monkeypatch, workers):
+    opened = tmp_path / "opened"
+    read = sources._read_file
+
+    def noted(name):
+        with opened.open("a") as file:
+            file.write(f"{name}\n")
+        return read(name)
+
+    module = several(tmp_path, num_workers=workers)
+    loader = module.train_dataloader()
+    monkeypatch.setattr(sources, "_read_file", noted)
+    shown = sum(len(batch.records) for batch in loader)
+    assert shown > 250
+    assert sorted(opened.read_text().split()) == [
+        str(tmp_path / f"part{n}.fasta") for n in range(len(FILES))
+    ]
+
+
+def test_several_files_are_resumed_at_any_batch(tmp_path):
+    module = several(tmp_path)
+    loader, seen, states = module.train_dataloader(), [], [module.state_dict()]
+    for limit in (None, None, 3):
+        for batch in islice(loader, limit):
+            seen.append(batch)
+            states.append(module.state_dict())
+    assert {state["epoch"] for state in states} == {0, 1, 2}
+    for number in range(0, len(seen), 3):
+        resumed = several(tmp_path, num_workers=3 if number % 12 == 9 else 0)
+        resumed.load_state_dict(states[number])
+        assert resumed.state_dict() == states[number]
+        loader = resumed.train_dataloader()
+        later = [batch for batch, _ in zip(loader, range(4), strict=False)]
+        assert all(map(same, later, seen[number:]))
+    epoch = next(n for n, state in enumerate(states) if state["epoch"] == 1)
+    for first in (seen[:epoch], seen[epoch : 2 * epoch]):
+        counts = Counter(i for batch in first for i in batch.records.tolist())
+        assert set(counts.values()) == {1}
+        assert len(counts) == len(rows(several(tmp_path, mode="shards").train_dataloader()))
+
+
+def test_what_several_files_hold_is_logged_as_one(tmp_path, caplog):
+    caplog.set_level("INFO")
+    list(several(tmp_path, num_workers=2).train_dataloader())
+    assert caplog.text.count("read to the end, epoch 1:") == 1
+    assert f"\n{sum(FILES):,} records, " in caplog.text
+
+
+def test_a_place_of_an_earlier_version_is_refused(tmp_path):
+    module = stream(tmp_path)
+    old = {"epoch": 0, "begin": {}, "batch": 0, "identity": module.state_dict()["identity"]}
+    with pytest.raises(UserError, match="place in a stream is of an earlier version"):
+        module.load_state_dict(old)
 
 
 def test_an_address_is_streamed_like_a_file(tmp_path):

@@ -1,4 +1,4 @@
-"""The training proteins of sources, a buffer of neighbours after another: memory has a bound.
+"""A lane of a stream: files read one after another, a buffer of neighbours in memory at a time.
 
 Buffers are cut by number and length of proteins alone, so a source gives the same ones whether it
 is plain or compressed, on a disk or at an address, and whatever the blocks in which it arrives.
@@ -20,92 +20,101 @@ from protein_performer.data.preparing.tokenizer import Tokenized, Tokenizer, bun
 from protein_performer.data.reading.reader import Place, read_from
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import TRAIN
-from protein_performer.data.streaming.tally import Tally
+from protein_performer.data.streaming.stream_counts import StreamCounts
 
 _RESIDUES_EACH = 1024  # that a buffer has room for; three times the mean of UniProt
+# A protein is known by its lane's number << 36 + its index there, a buffer in the same way.
+_PROTEIN_BITS, _BUFFER_BITS = 36, 20
 
 
 @dataclass(frozen=True)
-class Begin:
+class BufferStart:
     """Where a buffer begins: enough to read on from there.
 
     Attributes:
-        buffer: its number.
+        number: of the buffer in its lane.
         first: index of its first protein.
         place: between two records in front of it; all before that need not be parsed again.
         skip: training proteins between the place and the buffer.
-        read: what was read in front of the place.
+        counts: what was read in front of the place.
     """
 
-    buffer: int = 0
+    number: int = 0
     first: int = 0
     place: Place = field(default_factory=Place)
     skip: int = 0
-    read: Tally = field(default_factory=Tally)
+    counts: StreamCounts = field(default_factory=StreamCounts)
+
+    @classmethod
+    def of_lane(cls, number: int) -> "BufferStart":
+        """Where the first buffer of a lane begins."""
+        return cls(first=number << _PROTEIN_BITS)
 
     def plain(self) -> dict[str, Any]:
         """Plain types, for a checkpoint."""
-        return {**vars(self), "place": list(self.place), "read": self.read.plain()}
+        return {**vars(self), "place": list(self.place), "counts": self.counts.plain()}
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> "Begin":
-        """What `plain` told."""
-        place, read = Place(*plain["place"]), Tally.from_plain(plain["read"])
-        return cls(**{**plain, "place": place, "read": read})
+    def from_plain(cls, plain: dict[str, Any]) -> "BufferStart":
+        """The inverse of `plain`."""
+        place, counts = Place(*plain["place"]), StreamCounts.from_plain(plain["counts"])
+        return cls(**{**plain, "place": place, "counts": counts})
 
 
 class Filled(NamedTuple):
     """A buffer as it was read.
 
     Attributes:
-        buffer: the proteins.
-        begin: where it begins.
+        buffer: the proteins; None if the lane has none.
+        start: where it begins.
         behind: where the next one begins; None if this is the last.
-        read: what was read so far: a little more than the buffer.
+        counts: what was read so far: a little more than the buffer.
     """
 
-    buffer: Buffer
-    begin: Begin
-    behind: Begin | None
-    read: Tally
+    buffer: Buffer | None
+    start: BufferStart
+    behind: BufferStart | None
+    counts: StreamCounts
 
 
 @dataclass(frozen=True)
-class BufferReader:
-    """Reads, encodes and collects; plain and picklable.
+class Lane:
+    """Reads, tokenizes and collects; plain and picklable.
 
     Attributes:
-        names: the sources, see `sources.expand`.
+        number: among the lanes of the stream.
+        names: its files, see `sources.expand`.
         tokenizer: what becomes of their text.
         size: N, the most proteins of a buffer; the last one may hold half as many again, so that
             it is never small beside the others. Where proteins are long, `size` * 1024 residues.
         held_out: sorted digests of sequences; an equal training protein is left out.
-        cuts_to: residues of a protein that an epoch shows, for the tally; None for all.
+        cuts_to: residues of a protein that an epoch shows, for the counts; None for all.
     """
 
+    number: int
     names: Sequence[str]
     tokenizer: Tokenizer
     size: int
     held_out: NDArray[np.uint64]
     cuts_to: int | None
 
-    def read(self, begin: Begin) -> Iterator[Filled]:
-        """The buffers from one on to the sources' end.
+    def read(self, start: BufferStart) -> Iterator[Filled]:
+        """The buffers from one on to the end of the files.
 
         Raises: UserError of the sources and of the tokenizer.
         """
-        counts = ReadCounts()  # files and bytes, which nobody asks for here
-        pool = _Pool(begin, self.size)
-        place, read = begin.place, begin.read
-        for bundle in bundled(read_from(self.names, place, counts), counts):
+        read = ReadCounts()  # files and bytes, which nobody asks for here
+        pool = _Pool(self.number, start, self.size)
+        place, counts = start.place, start.counts
+        for bundle in bundled(read_from(self.names, place, read), read):
             tokenized = self.tokenizer.encode(bundle.blocks)
             lengths, tokens = self._training(tokenized)
-            pool.pieces.append(_Piece(place, read, lengths, tokens))
-            place, read = bundle.behind, read.plus(tokenized, lengths, self.cuts_to)
+            pool.pieces.append(_Piece(place, counts, lengths, tokens))
+            place, counts = bundle.behind, counts.plus(tokenized, lengths, self.cuts_to)
             while (end := pool.end_of_buffer()) is not None:
-                yield pool.take(end, read)
-        if rest := pool.proteins():
-            yield pool.take(rest, read)
+                yield pool.take(end, counts)
+        rest = pool.proteins()  # none only where the lane has none at all
+        yield pool.take(rest, counts) if rest else Filled(None, start, None, counts)
 
     def _training(self, tokenized: Tokenized) -> tuple[Ints, NDArray[np.uint8]]:
         """(N,) lengths and (R,) tokens of the training proteins."""
@@ -118,10 +127,10 @@ class BufferReader:
 
 
 class _Piece(NamedTuple):
-    """Training proteins of a bundle, and what lies in front of it; see `Begin`."""
+    """Training proteins of a bundle, and what lies in front of it; see `BufferStart`."""
 
     place: Place
-    read: Tally
+    counts: StreamCounts
     lengths: Ints
     tokens: NDArray[np.uint8]
 
@@ -129,11 +138,12 @@ class _Piece(NamedTuple):
 class _Pool:
     """Proteins that were read and are in no buffer yet."""
 
-    def __init__(self, begin: Begin, size: int) -> None:
-        self.begin = begin
+    def __init__(self, lane: int, start: BufferStart, size: int) -> None:
+        self.lane = lane
+        self.start = start
         self.size = size
         self.pieces: deque[_Piece] = deque()
-        self._taken = begin.skip  # proteins of the first piece that are in a buffer
+        self._taken = start.skip  # proteins of the first piece that are in a buffer
 
     def proteins(self) -> int:
         """How many there are."""
@@ -151,7 +161,7 @@ class _Pool:
         behind, residues = len(lengths) - end, int(ends[-1] - ends[end - 1])
         return end if 2 * behind >= self.size or 2 * residues >= room else None
 
-    def take(self, count: int, read: Tally) -> Filled:
+    def take(self, count: int, counts: StreamCounts) -> Filled:
         """The next proteins as a buffer."""
         lengths, tokens, missing = [], [], count
         while missing:
@@ -164,13 +174,14 @@ class _Pool:
             missing -= end - self._taken
             self._taken = end
         self._drop_taken()
-        begin, behind = self.begin, None
-        buffer = Buffer(begin.buffer, begin.first, np.concatenate(lengths), np.concatenate(tokens))
+        start, behind = self.start, None
+        number = (self.lane << _BUFFER_BITS) + start.number
+        buffer = Buffer(number, start.first, np.concatenate(lengths), np.concatenate(tokens))
         if self.pieces:
             place, before, *_ = self.pieces[0]
-            number, first = begin.buffer + 1, begin.first + count
-            behind = self.begin = Begin(number, first, place, self._taken, before)
-        return Filled(buffer, begin, behind, read)
+            first = start.first + count
+            behind = self.start = BufferStart(start.number + 1, first, place, self._taken, before)
+        return Filled(buffer, start, behind, counts)
 
     def _drop_taken(self) -> None:
         """Let go of pieces of which nothing is left."""

@@ -1,4 +1,4 @@
-"""What reading met so far, and what became of it: for the log, and to go on counting later."""
+"""What was read of a stream so far: for the log, and to go on counting after a resume."""
 
 import copy
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from protein_performer.data.splits import SPLITS, TRAIN
 
 
 @dataclass
-class Tally:
+class StreamCounts:
     """Sums over the records from the first on.
 
     Attributes:
         read: what the parser counted, without files and bytes.
-        met: what the alphabet met.
+        characters: what the alphabet counted.
         emptied: records that the residue policy `skip` left without a residue.
         proteins: how many belong to each of `SPLITS`.
         copies: training proteins left out, since a held-out one is equal to them.
@@ -30,14 +30,16 @@ class Tally:
     """
 
     read: ReadCounts = field(default_factory=ReadCounts)
-    met: ResidueCounts = field(default_factory=ResidueCounts)
+    characters: ResidueCounts = field(default_factory=ResidueCounts)
     emptied: int = 0
     proteins: list[int] = field(default_factory=lambda: [0] * len(SPLITS))
     copies: int = 0
     cut_proteins: int = 0
     cut_residues: int = 0
 
-    def plus(self, tokenized: Tokenized, kept: NDArray[np.int64], cuts_to: int | None) -> "Tally":
+    def plus(
+        self, tokenized: Tokenized, kept: NDArray[np.int64], cuts_to: int | None
+    ) -> "StreamCounts":
         """The sums with one more bundle.
 
         Args:
@@ -46,33 +48,45 @@ class Tally:
             cuts_to: residues of a protein that an epoch shows; None for all.
         """
         total = copy.deepcopy(self)
-        total.read.add(tokenized.read)
-        total.emptied += tokenized.emptied
-        for split, part in enumerate(tokenized.parts):
-            total.met.add(part.characters)
-            total.proteins[split] += len(kept if split == TRAIN else part.lengths)
-        total.copies += len(tokenized.parts[TRAIN].lengths) - len(kept)
-        if cuts_to is not None:
-            beyond = np.maximum(kept - cuts_to, 0)
-            total.cut_proteins += int(np.count_nonzero(beyond))
-            total.cut_residues += int(beyond.sum())
+        beyond = np.maximum(kept - (kept.max(initial=0) if cuts_to is None else cuts_to), 0)
+        proteins = [len(part.lengths) for part in tokenized.parts]
+        copies, proteins[TRAIN] = proteins[TRAIN] - len(kept), len(kept)
+        here = StreamCounts(
+            read=tokenized.read,
+            emptied=tokenized.emptied,
+            proteins=proteins,
+            copies=copies,
+            cut_proteins=int(np.count_nonzero(beyond)),
+            cut_residues=int(beyond.sum()),
+        )
+        for part in tokenized.parts:
+            here.characters.add(part.characters)
+        total.add(here)
         return total
+
+    def add(self, other: "StreamCounts") -> None:
+        """Add another count to this one, in place."""
+        self.read.add(other.read)
+        self.characters.add(other.characters)
+        self.proteins = [sum(pair) for pair in zip(self.proteins, other.proteins, strict=True)]
+        for name in ("emptied", "copies", "cut_proteins", "cut_residues"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def plain(self) -> dict[str, Any]:
         """Plain types, for a checkpoint."""
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "Tally":
-        """What `plain` told."""
-        read, met = ReadCounts(**plain["read"]), ResidueCounts(**plain["met"])
-        return cls(**{**plain, "read": read, "met": met})
+    def from_plain(cls, plain: Mapping[str, Any]) -> "StreamCounts":
+        """The inverse of `plain`."""
+        read, characters = ReadCounts(**plain["read"]), ResidueCounts(**plain["characters"])
+        return cls(**{**plain, "read": read, "characters": characters})
 
     def __str__(self) -> str:
         shares = zip(SPLITS, self.proteins, strict=True)
         return "\n".join(
             [
-                tell_records(asdict(self.read), asdict(self.met), self.emptied),
+                tell_records(asdict(self.read), asdict(self.characters), self.emptied),
                 *(f"warning: {warning}" for warning in self.read.warnings()),
                 "proteins: " + ", ".join(f"{name} {number:,}" for name, number in shares),
                 f"of train {self.cut_proteins:,} cut, by {self.cut_residues:,} residues;"

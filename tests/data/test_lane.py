@@ -16,7 +16,7 @@ from protein_performer.data.reading.columns import parse_columns
 from protein_performer.data.reading.reader import Place, first_records, read_from
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SplitRule
-from protein_performer.data.streaming.buffers import Begin, BufferReader
+from protein_performer.data.streaming.lane import BufferStart, Lane
 
 ALL = SplitRule(val=0.0, test=0.0)
 
@@ -28,7 +28,7 @@ def _small_pieces(monkeypatch):
 
 def reader(path, *, size=BUFFER, rule=ALL, policy="error"):
     tokenizer = Tokenizer(Alphabet(), policy, rule)
-    return BufferReader([str(path)], tokenizer, size, np.zeros(0, np.uint64), 150)
+    return Lane(0, [str(path)], tokenizer, size, np.zeros(0, np.uint64), 150)
 
 
 def shown(buffer):
@@ -38,24 +38,24 @@ def shown(buffer):
 
 def test_a_resumed_reader_parses_nothing_that_lies_before(tmp_path, monkeypatch):
     path = write_fasta(tmp_path / "proteins.fasta", distinct(COUNT))
-    filled = list(reader(path).read(Begin()))
+    filled = list(reader(path).read(BufferStart()))
     parsed = []
     encode = Tokenizer.encode
     monkeypatch.setattr(
         Tokenizer, "encode", lambda self, blocks: parsed.append(encode(self, blocks)) or parsed[-1]
     )
-    again = list(reader(path).read(filled[2].begin))
+    again = list(reader(path).read(filled[2].start))
     assert [shown(each.buffer) for each in again] == [shown(each.buffer) for each in filled[2:]]
-    assert [each.begin for each in again] == [each.begin for each in filled[2:]]
+    assert [each.start for each in again] == [each.start for each in filled[2:]]
     records = sum(each.read.records for each in parsed)
     assert COUNT - 2 * BUFFER <= records < COUNT - 2 * BUFFER + 40
-    assert again[-1].read == filled[-1].read
+    assert again[-1].counts == filled[-1].counts
 
 
 def test_buffers_hold_neighbours_whatever_the_pieces_and_the_compression(tmp_path, monkeypatch):
     proteins = distinct(COUNT)
     path = write_fasta(tmp_path / "proteins.fasta", proteins)
-    filled = list(reader(path).read(Begin()))
+    filled = list(reader(path).read(BufferStart()))
     assert [shown(each.buffer) for each in filled] == [
         proteins[begin : begin + BUFFER] for begin in range(0, 270, BUFFER)
     ] + [proteins[270:]]  # the last 40 do not fill half a buffer
@@ -64,7 +64,7 @@ def test_buffers_hold_neighbours_whatever_the_pieces_and_the_compression(tmp_pat
     for bundle in (100, 1 << 21):
         monkeypatch.setattr(tokenizer, "_BUNDLE", bundle)
         for source in (path, compressed):
-            others = list(reader(source).read(Begin()))
+            others = list(reader(source).read(BufferStart()))
             assert [shown(each.buffer) for each in others] == [
                 shown(each.buffer) for each in filled
             ]
@@ -77,14 +77,14 @@ def test_several_sources_are_read_as_one_and_resumed_in_any(tmp_path):
         for part in range(3)
     ]
     whole = reader(parts[0])
-    whole = BufferReader(list(map(str, parts)), whole.tokenizer, BUFFER, whole.held_out, None)
-    filled = list(whole.read(Begin()))
+    whole = Lane(0, list(map(str, parts)), whole.tokenizer, BUFFER, whole.held_out, None)
+    filled = list(whole.read(BufferStart()))
     assert [protein for each in filled for protein in shown(each.buffer)] == [
         protein for part in range(3) for protein in proteins[part::3]
     ]
-    assert len({each.begin.place.source for each in filled}) > 1
+    assert len({each.start.place.source for each in filled}) > 1
     for number, each in enumerate(filled):
-        again = next(whole.read(each.begin))
+        again = next(whole.read(each.start))
         assert shown(again.buffer) == shown(filled[number].buffer)
         assert again.behind == each.behind
 
@@ -104,7 +104,7 @@ def test_memory_is_bounded_by_the_buffer_and_not_by_the_source(tmp_path):
     for count in (2_000, 8_000):
         path = write_fasta(tmp_path / f"{count}.fasta", distinct(count))
         tracemalloc.start()
-        for filled in reader(path, size=200).read(Begin()):
+        for filled in reader(path, size=200).read(BufferStart()):
             sizes.append(len(filled.buffer))
             gc.collect()  # when the collector runs by itself is not the reader's doing
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -115,11 +115,11 @@ def test_memory_is_bounded_by_the_buffer_and_not_by_the_source(tmp_path):
 
 def test_long_proteins_fill_a_buffer_by_their_residues(tmp_path):
     path = write_fasta(tmp_path / "proteins.fasta", distinct(10, shortest=3_000, longest=4_000))
-    sizes = [len(filled.buffer) for filled in reader(path, size=10).read(Begin())]
+    sizes = [len(filled.buffer) for filled in reader(path, size=10).read(BufferStart())]
     assert sum(sizes) == 10
     assert set(sizes[:-1]) <= {2, 3}  # 10 * 1024 residues
     path = write_fasta(tmp_path / "longer.fasta", distinct(3, shortest=9_000, longest=9_000))
-    assert [len(filled.buffer) for filled in reader(path, size=2).read(Begin())] == [1, 1, 1]
+    assert [len(filled.buffer) for filled in reader(path, size=2).read(BufferStart())] == [1, 1, 1]
 
 
 def test_the_first_records_end_between_records_in_any_format(tmp_path):
