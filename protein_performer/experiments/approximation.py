@@ -18,7 +18,7 @@ STDS = (0.25, 0.5, 1.0, 1.5)
 
 def run(*, seed: int, quick: bool) -> dict[str, Any]:
     """Measure; `quick` takes a tenth of the draws and is for trying the command out."""
-    draws, samples = (1_000, 3) if quick else (20_000, 15)
+    draws, samples = (200, 2) if quick else (20_000, 15)
     features = [16, 32, 64, 128, 256, 512]
     return {
         "utility": utility(

@@ -29,7 +29,7 @@ from protein_performer.experiments.measures.kernel_error import (
 def test_errors_are_those_of_lemma_2(name, options, theory, angle):
     x, y = pair(8, 0.4, angle)
     got = estimates(
-        x, y, draws=20_000, num_features=2, seed=1, feature_map=name, projection="iid", **options
+        x, y, draws=4_000, num_features=2, seed=1, feature_map=name, projection="iid", **options
     )
     kernel = torch.exp(x @ y)
     squares = (got - kernel).square()
@@ -47,7 +47,7 @@ def test_the_series_is_the_mean_over_directions():
 
 
 def test_smreg_is_a_lower_bound_and_has_its_closed_form():
-    rows = lower_bound([0.3, 0.9], [4, 32], draws=2_000, seed=0)
+    rows = lower_bound([0.3, 0.9], [4, 32], draws=400, seed=0)
     assert len(rows) == 4
     for row in rows:
         assert 0 < row["closed_form"] < 1
@@ -72,9 +72,12 @@ def test_uniform_attention_has_the_error_of_its_formula_and_more_features_have_l
 def test_the_command_writes_figures_with_their_origin(tmp_path, monkeypatch, capsys):
     from protein_performer.experiments import approximation
 
-    few = approximation.against_features
+    few, shallow = approximation.against_features, approximation.against_depth
     monkeypatch.setattr(
         approximation, "against_features", lambda features, **o: few([8, 16], **{**o, "length": 32})
+    )
+    monkeypatch.setattr(
+        approximation, "against_depth", lambda depths, **o: shallow([1, 2], **{**o, "length": 32})
     )
     assert main(["experiment", "approximation", "--quick", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "approximation.json").read_text())
