@@ -54,7 +54,7 @@ LIBRARIES = {
     "omegaconf": {"training"},
     "wandb": {"training.pictures", "training.lightning"},
     "matplotlib": {"reporting.plots", "reporting.error_figure", "experiments.approximation"},
-    "rich": {"commands", "data.fetching", "reporting.tables"},
+    "rich": {"commands", "data.fetching", "data.preparing", "reporting.tables"},
     "Bio": {"data.reading"},
     "isal": {"data.reading.compression"},
     "fsspec": {"data.reading.remote"},

@@ -12,7 +12,7 @@ from benchmarks.data import loading, reading
 from benchmarks.data.made_sources import Made, make_source
 from benchmarks.data.simulated_split import first_batch_seconds, simulate
 from benchmarks.fresh_process import Usage, in_fresh_process
-from protein_performer.data.preparing.prepare import SHARD_PROTEINS
+from protein_performer.data.preparing.preprocessing import SHARD_PROTEINS
 
 SMALL, LARGE = "small", "large"
 INFLATE, ONE_CORE, TWO_CORES, BIOPYTHON = "inflate", "1 core", "2 cores", "gzip + Biopython"

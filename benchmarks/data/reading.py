@@ -13,7 +13,8 @@ from pathlib import Path
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from protein_performer.alphabet import Alphabet
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.reading.reader import Place, read_from
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SplitRule

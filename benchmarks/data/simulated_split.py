@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.data.loading import data_module
 from protein_performer.data.manifest import MANIFEST, open_split, read_manifest
-from protein_performer.data.preparing.prepare import SHARD_PROTEINS
+from protein_performer.data.preparing.preprocessing import SHARD_PROTEINS
 from protein_performer.data.shards import (
     BY_LENGTH,
     LENGTH_COUNTS,

@@ -21,15 +21,16 @@ from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.fetching.byte_bar import byte_bar
 from protein_performer.data.manifest import open_split, verify
 from protein_performer.data.preparing.folder_report import (
+    PAPER,
     FolderReport,
     LengthCounts,
     describe_folder,
 )
-from protein_performer.data.preparing.journal import write_whole
-from protein_performer.data.preparing.lengths import PAPER
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import By, SplitRule
 from protein_performer.errors import UserError
+from protein_performer.files import replacing
 from protein_performer.reporting.plots import proteins_figure
 
 REPORT, PICTURE = "report.json", "report.png"
@@ -155,7 +156,8 @@ def _report(out: Path, manifest: dict[str, Any], picture: Path | None) -> tuple[
     elif not (kept and (out / PICTURE).exists()):
         _draw(report, counts, out / PICTURE)
     if not kept:
-        write_whole(path, report.plain())
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(report.plain(), indent=1) + "\n")
     return report, picture or out / PICTURE
 
 
@@ -167,7 +169,6 @@ def _draw(report: FolderReport, counts: LengthCounts, path: Path) -> None:
         {"paper's mean": paper.mean, "paper's median": paper.median},
         f"{report.read['records']:,} records; without copies {report.all.residues:,} residues",
     )
-    partial = path.with_name(f".{path.name}.partial")
-    # Without the program's version, equal folders have equal pictures.
-    figure.savefig(partial, dpi=120, format="png", metadata={"Software": None})
-    partial.replace(path)
+    with replacing(path) as partial:
+        # Without the program's version, equal folders have equal pictures.
+        figure.savefig(partial, dpi=120, format="png", metadata={"Software": None})

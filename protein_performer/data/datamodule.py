@@ -26,12 +26,16 @@ from protein_performer.data.modes import (
 )
 from protein_performer.data.objectives import Objective
 from protein_performer.data.origins import Sources, make_origin
+from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.preparing.preprocessing import Preprocessing
-from protein_performer.data.report import DataReport, make_report, padding_share
+from protein_performer.data.report import DataReport, SplitBatches
 from protein_performer.data.shards import StoredSplit
-from protein_performer.data.splits import SplitRule
+from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.streaming.stream_loader import StreamLoader
 from protein_performer.errors import UserError
+from protein_performer.files import replacing
+
+REPORT_FILE = "report.txt"  # in the prepared folder
 
 log = logging.getLogger(__name__)
 
@@ -179,24 +183,29 @@ class ProteinDataModule(pl.LightningDataModule):
         if stage == "fit":
             self._training.begin()
             if self.trainer is None or self.trainer.global_rank == 0:
-                self._tell()
+                self._log_report()
 
     @property
     def _advice(self) -> str:
         advice = self.preprocessing.advice
         return advice if self.head is None else f"Raise data.head, or: {advice}"
 
-    def _tell(self) -> None:
+    def _log_report(self) -> None:
+        """The short report in the log; the long one beside the shards, where it is kept."""
         if self.head is not None:
             log.info(
                 "training reads the sources as it goes; evaluation and the figures below are of"
                 " their first %s records",
                 f"{self.head:,}",
             )
-        log.info("\n%s", self.report())
+        report, path = self.report(), self.folder / REPORT_FILE
+        if not path.exists():
+            with replacing(path) as partial:
+                partial.write_text(f"{report.folder}\n")
+        log.info("%s\nin full: %s", report.summary(), path)
 
     def teardown(self, stage: str) -> None:
-        """Say what training read, if that is not told yet."""
+        """Log what training read, if that is not done yet."""
         if stage == "fit":
             self._training.end()
 
@@ -224,15 +233,17 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def report(self) -> DataReport:
         """What was read, dropped and cut, and what each split holds."""
-        orders = {
-            name: self.order(name) for name, s in self.manifest["splits"].items() if s["proteins"]
-        }
-        lengths = {name: self.split(name).length_counts() for name in self.manifest["splits"]}
-        padding = {
-            name: padding_share(self._batching(name).rows(self.split(name))[1].length_counts, order)
-            for name, order in orders.items()
-        }
-        return make_report(self.manifest, lengths, orders, padding, self.row_rule.cuts_to)
+        splits = {name: self.split(name) for name in SPLITS}
+        lengths = {name: split.length_counts() for name, split in splits.items()}
+        batches = {}
+        for name, split in splits.items():
+            if len(split):
+                batching = self._batching(name)
+                rows = batching.rows(split)[1].length_counts
+                batches[name] = SplitBatches.of(
+                    lengths[name], rows, batching.order(rows), self.row_rule.cuts_to
+                )
+        return DataReport(describe_folder(self.manifest, lengths), batches)
 
     def train_dataloader(self) -> ResumableLoader | StreamLoader:
         """Batches of training, from where the checkpoint stopped."""

@@ -12,7 +12,7 @@ from protein_performer.addresses import is_address, public_address
 from protein_performer.data.batches.loader import Batching, Rank, ResumableLoader
 from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.origins import Sources
-from protein_performer.data.preparing.prepare import ProteinPreprocessing
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.preparing.tokenizer import Tokenizer, digest_each
 from protein_performer.data.reading.sources import expand, size
 from protein_performer.data.shards import StoredSplit

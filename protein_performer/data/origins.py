@@ -22,7 +22,7 @@ from protein_performer.data.manifest import (
     read_manifest,
 )
 from protein_performer.data.preparing.books import preprocessing_for, preprocessing_from
-from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.preparing.preprocessing import Preprocessing, fingerprints
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule

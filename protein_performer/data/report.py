@@ -1,6 +1,5 @@
 """What a data module trains on: what lies in its folder, cut and packed into batches."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,13 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.data.batches.order import SPECIALS, BatchOrder
-from protein_performer.data.preparing.folder_report import (
-    FolderReport,
-    LengthCounts,
-    describe_folder,
-    in_units,
-    table,
-)
+from protein_performer.data.preparing.folder_report import FolderReport, in_units, table
 
 
 @dataclass(frozen=True)
@@ -26,10 +19,34 @@ class SplitBatches:
     cut_proteins: int  # longer than max_length
     cut_residues: int  # of these, outside the window in one epoch
 
+    @classmethod
+    def of(
+        cls,
+        lengths: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        order: BatchOrder,
+        cuts_to: int | None,
+    ) -> "SplitBatches":
+        """Add up.
+
+        Args:
+            lengths: (longest + 1,) number of proteins of each length.
+            rows: (longest + 1,) number of rows of each length.
+            order: the batches of the rows.
+            cuts_to: residues of a protein that an epoch shows; None for all.
+        """
+        cut = np.maximum(np.arange(len(lengths)) - (cuts_to or len(lengths)), 0)
+        return cls(
+            batches=len(order),
+            padding_share=padding_share(rows, order),
+            cut_proteins=int(lengths[cut > 0].sum()),
+            cut_residues=int(lengths @ cut),
+        )
+
 
 @dataclass(frozen=True)
 class DataReport:
-    """The whole story; `str()` tells it in a few tables, `plain()` is for JSON."""
+    """The whole story; `str()` gives it as a few tables, `plain()` is for JSON."""
 
     folder: FolderReport
     batches: dict[str, SplitBatches]
@@ -49,37 +66,21 @@ class DataReport:
             for name, each in self.batches.items()
         }
         columns = ["an epoch", "padding", "cut proteins", "cut residues"]
-        told = in_units(table("batches", columns, rows), self.folder.unit)
-        return f"{self.folder}\n\n{told}"
+        return f"{self.folder}\n\n{in_units(table('batches', columns, rows), self.folder.unit)}"
 
-
-def make_report(
-    manifest: Mapping[str, Any],
-    lengths: LengthCounts,
-    orders: Mapping[str, BatchOrder],
-    padding: Mapping[str, float],
-    max_length: int | None,
-) -> DataReport:
-    """Add up a report.
-
-    Args:
-        manifest: of the prepared folder.
-        lengths: split -> (longest + 1,) number of proteins of each length.
-        orders: split that is not empty -> its batches.
-        padding: split that is not empty -> share of padding among the places of its batches.
-        max_length: residues of a protein that an epoch shows; None for all.
-    """
-    batches = {}
-    for name, order in orders.items():
-        counts = lengths[name]
-        cut = np.maximum(np.arange(len(counts)) - (max_length or len(counts)), 0)
-        batches[name] = SplitBatches(
-            batches=len(order),
-            padding_share=padding[name],
-            cut_proteins=int(counts[cut > 0].sum()),
-            cut_residues=int(counts @ cut),
-        )
-    return DataReport(describe_folder(manifest, lengths), batches)
+    def summary(self) -> str:
+        """A line on the records, one for each split, and the warnings."""
+        lines = [self.folder.records_line()]
+        for name, each in self.batches.items():
+            lengths = self.folder.splits[name].lengths
+            assert lengths is not None  # no batches of nothing
+            lines.append(
+                f"{name}: {lengths.proteins:,} proteins in {each.batches:,} batches an epoch,"
+                f" {each.padding_share:.1%} padding; {each.cut_proteins:,} cut by"
+                f" {each.cut_residues:,} residues"
+            )
+        lines += [f"warning: {warning}" for warning in self.folder.warnings]
+        return in_units("\n".join(lines), self.folder.unit)
 
 
 def padding_share(counts: NDArray[np.int64], order: BatchOrder) -> float:

@@ -34,7 +34,6 @@ def test_prepare_tells_what_it_did(prepared: Path, capsys: pytest.CaptureFixture
     assert cli.main(["prepare", str(prepared / "p.fasta.gz"), str(prepared / "b"), *shares]) == 0
     figures = json.loads((prepared / "figures.json").read_text())
     assert figures["all"]["lengths"]["proteins"] == 300
-    assert figures["leaks"] == 0
     assert figures["definition"]["splits"]["test"] == 0.1
     assert "300 records read" in capsys.readouterr().out
 

@@ -2,7 +2,8 @@
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import open_split, read_manifest
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SplitRule
 

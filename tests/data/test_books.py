@@ -14,7 +14,7 @@ from protein_performer.data.objectives import NextToken
 from protein_performer.data.origins import prepared_folder
 from protein_performer.data.preparing import length_index
 from protein_performer.data.preparing.books import BookPreprocessing
-from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 

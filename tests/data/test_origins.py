@@ -18,7 +18,7 @@ from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.uniprot import download_release
 from protein_performer.data.fetching.uniprot_query import download_answer
 from protein_performer.data.manifest import MANIFEST
-from protein_performer.data.preparing.prepare import prepare
+from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.reading.http_client import LoggedRetry
 from protein_performer.data.reading.pfam import PAPER_OOD_FAMILIES
 from protein_performer.data.splits import SplitRule

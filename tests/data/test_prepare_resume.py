@@ -12,7 +12,8 @@ from made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import is_prepared
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import SplitRule
 
 # Every bundle is small and is committed, so that a kill comes in the middle. Without torch.
@@ -22,7 +23,8 @@ from pathlib import Path
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing import tokenizer
 from protein_performer.data.reading import sources, text_blocks
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import SplitRule
 sources.CHUNK, text_blocks._AT_LEAST, tokenizer._BUNDLE = 1_000, 1_000, 1_000
 if __name__ == "__main__":

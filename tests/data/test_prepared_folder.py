@@ -11,7 +11,8 @@ from made_up import data_module, sequences
 from preparing import PROTEIN, RULE, prepared, records_of, stored
 
 from protein_performer.data.manifest import MANIFEST, read_manifest, verify
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.shards import ShardMeta, SplitMeta, StoredSplit, shard_path
 from protein_performer.errors import UserError
 

@@ -11,7 +11,8 @@ from made_up import batches, data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import open_split, read_manifest
-from protein_performer.data.preparing.prepare import ProteinPreprocessing, prepare
+from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.byte_alphabet import ByteAlphabet, alphabet_from
 from protein_performer.data.clusters import digest_names
 from protein_performer.data.manifest import FORMAT
-from protein_performer.data.preparing.prepare import ProteinPreprocessing
-from protein_performer.data.preparing.preprocessing import Preprocessing
+from protein_performer.data.preparing.preprocessing import (
+    Preprocessing,
+    ProteinPreprocessing,
+    check_policy,
+)
 from protein_performer.data.preparing.tokenizer import Part, Tokenized, count_tokens, digest_each
 from protein_performer.data.reading.reader import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
@@ -41,8 +44,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BookPreprocessing:
-    """How books become tokens in splits; see `Preprocessing`, whose methods these are.
+class BookPreprocessing(Preprocessing):
+    """How books become tokens in splits; see `Preprocessing`.
 
     Attributes:
         residue_policy: for bytes that are not UTF-8.
@@ -53,25 +56,12 @@ class BookPreprocessing:
     shard_proteins: int = _SHARD_BOOKS
     alphabet: ByteAlphabet = field(default_factory=ByteAlphabet, init=False)
 
-    @property
-    def head(self) -> None:
-        """All books."""
-        return None
+    advice: ClassVar[str] = (
+        "Give more books: those without a byte and copies of another one do not count."
+    )
 
-    @property
-    def holds_out(self) -> bool:
-        """Never: there is no folder for OOD."""
-        return False
-
-    @property
-    def advice(self) -> str:
-        """What to do about an empty split."""
-        return "Give more books: those without a byte and copies of another one do not count."
-
-    @property
-    def tables(self) -> list[str]:
-        """None."""
-        return []
+    def __post_init__(self) -> None:
+        check_policy(self.residue_policy)
 
     def definition(self) -> dict[str, Any]:
         """All but the files, in plain types."""
@@ -93,7 +83,7 @@ class BookPreprocessing:
         return [book for folder in sources for book in _books_in(Path(folder))]
 
     def label(self, name: str) -> str:
-        """The accession: of a book that is moved to another split, it is another one."""
+        """The accession: if a book is moved to another split, that changes."""
         return accession(name)
 
     def home(self, names: Sequence[str]) -> Path:
@@ -103,8 +93,8 @@ class BookPreprocessing:
     def read_from(
         self, names: Sequence[str], start: Place, counts: ReadCounts
     ) -> Iterator[PlacedBlock]:
-        """A block for each book; what else lies in the folders is told, and not read."""
-        _tell_of_others(names)
+        """A block for each book; what else lies in the folders is logged, and not read."""
+        _log_others(names)
         counts.files += start.source
         counts.bytes_read += start.stored
         for source in range(start.source, len(names)):
@@ -210,7 +200,7 @@ def _books_in(folder: Path) -> Iterator[str]:
         yield from books
 
 
-def _tell_of_others(names: Sequence[str]) -> None:
+def _log_others(names: Sequence[str]) -> None:
     for folder in dict.fromkeys(Path(name).parent for name in names):
         others = [path.name for path in folder.iterdir() if path.suffix != ".txt"]
         if others:
@@ -258,7 +248,7 @@ def preprocessing_for(
 
 
 def preprocessing_from(definition: dict[str, Any]) -> Preprocessing:
-    """What a recipe's `definition` told, as a manifest has it."""
+    """The settings of a `definition`, as a manifest has it."""
     if isinstance(alphabet_from(definition["alphabet"]), ByteAlphabet):
         return BookPreprocessing(definition["residue_policy"], definition["shard_proteins"])
     return ProteinPreprocessing.from_definition(definition)

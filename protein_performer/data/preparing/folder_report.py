@@ -1,21 +1,51 @@
-"""What lies in a prepared folder and what became of the records: figures, and their tables."""
+"""What lies in a prepared folder and what became of the records: figures, and their tables.
 
+Shapes: L the longest protein's residues.
+"""
+
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.byte_alphabet import alphabet_from
-from protein_performer.data.preparing.lengths import PAPER, Lengths, describe_lengths
 from protein_performer.data.reading.record import ReadCounts
 
-_MOST_SHOWN = 30  # letters whose shares are told
+_MOST_SHOWN = 30  # letters whose shares are shown
 LONG = 1024  # residues that a row shows in the paper's main task and by default in ours
 
-LengthCounts = Mapping[str, NDArray[np.int64]]  # split -> (longest + 1,) proteins of each length
+LengthCounts = Mapping[str, NDArray[np.int64]]  # split -> (L + 1,) proteins of each length
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """A distribution of lengths, in residues: the figures of the Performer paper's Table 1."""
+
+    proteins: int
+    min: int
+    max: int
+    mean: float
+    std: float  # of the proteins themselves, divided by their number
+    median: float
+
+
+# Choromanski et al. 2021, arXiv:2009.14794, appendix C.1, Table 1: TrEMBL of January 2019.
+PAPER = {
+    "train": Lengths(104_863_744, 2, 74_488, 353.09, 311.16, 289),
+    "val": Lengths(102_400, 7, 11_274, 353.62, 307.42, 289),
+    "test": Lengths(1_033_216, 8, 32_278, 353.96, 312.23, 289),
+    "ood": Lengths(29_696, 24, 4_208, 330.96, 269.86, 200),
+}
+_SOURCE = (
+    "The paper's: Choromanski et al. 2021, arXiv:2009.14794, appendix C.1, Table 1 (TrEMBL of"
+    " January 2019)."
+)
 
 
 @dataclass(frozen=True)
@@ -40,12 +70,11 @@ class SplitContents:
 
 @dataclass(frozen=True)
 class FolderReport:
-    """A prepared folder. `str()` tells it in three tables, `plain()` is for JSON."""
+    """A prepared folder. `str()` gives three tables, `plain()` is for JSON."""
 
     read: dict[str, Any]  # ReadCounts: records without a sequence were left out
     emptied: int  # records that the residue policy `skip` left without a residue, left out
     repeated_accessions: int
-    leaks: int  # equal sequences in two splits
     warnings: list[str]
     splits: dict[str, SplitContents]
     all: SplitContents
@@ -64,48 +93,24 @@ class FolderReport:
         lengths = {name: _length_cells(split) for name, split in rows.items()}
         if with_paper:
             lengths |= {f"paper, {name}": _figures(paper, "", "") for name, paper in PAPER.items()}
-        every = {**self.splits, "all": self.all}
-        told = [
-            self._read(),
+        records = {name: _record_cells(s) for name, s in {**self.splits, "all": self.all}.items()}
+        parts = [
+            "\n".join([self.records_line(), *(f"warning: {each}" for each in self.warnings)]),
             table("lengths", _LENGTHS, lengths),
-            table("records", _RECORDS, {name: _record_cells(s) for name, s in every.items()}),
+            table("records", _RECORDS, records),
             _residues(rows),
+            *([_SOURCE] if with_paper else []),
         ]
-        if with_paper:
-            told.append(
-                "The paper's: Choromanski et al. 2021, arXiv:2009.14794, appendix C.1, Table 1"
-                " (TrEMBL of January 2019)."
-            )
-        return [in_units(each, self.unit) for each in told]
+        return [in_units(each, self.unit) for each in parts]
 
-    def _read(self) -> str:
-        return "\n".join(
-            [
-                f"{self.read['records']:,} records read, {self.read['residues']:,} letters;"
-                f" {self.read['empty']:,} without a sequence and {self.emptied:,} without a residue"
-                f" left out; {self.repeated_accessions:,} repeated accessions; equal sequences in"
-                f" two splits: {self.leaks:,}",
-                *(f"warning: {warning}" for warning in self.warnings),
-            ]
+    def records_line(self) -> str:
+        """What was read and left out, in a line."""
+        return (
+            f"{self.read['records']:,} records read, {self.read['residues']:,} letters; left out:"
+            f" {self.read['empty']:,} without a sequence, {self.emptied:,} without a residue,"
+            f" {self.all.duplicates:,} exact copies; {self.repeated_accessions:,} repeated"
+            " accessions"
         )
-
-
-def _residues(rows: Mapping[str, SplitContents]) -> str:
-    """Percentages; letters that hardly occur anywhere in a line of their own."""
-    shares = {
-        name: {letter: f"{100 * share:.2f}" for letter, share in split.residue_shares.items()}
-        for name, split in rows.items()
-    }
-    letters = list(shares["all"])
-    seen = [each for each in letters if any(row[each] != "0.00" for row in shares.values())]
-    if len(seen) > _MOST_SHOWN:
-        frequent = sorted(seen, key=lambda each: -rows["all"].residue_shares[each])[:_MOST_SHOWN]
-        cells = {name: [row[letter] for letter in frequent] for name, row in shares.items()}
-        return table(f"the {_MOST_SHOWN} most frequent residues, %", frequent, cells, gap=" ")
-    cells = {name: [row[letter] for letter in seen] for name, row in shares.items()}
-    rest = " ".join(letter for letter in letters if letter not in seen)
-    told = table("residues, %", seen, cells, gap=" ")
-    return f"{told}\nbelow 0.005 %: {rest}" if rest else told
 
 
 _LENGTHS = ["proteins", "min", "max", "mean", "std", "median", "residues", f"over {LONG:,}"]
@@ -137,6 +142,23 @@ def _record_cells(split: SplitContents) -> list[str]:
     return [f"{figure:,}" for figure in figures]
 
 
+def _residues(rows: Mapping[str, SplitContents]) -> str:
+    """Percentages; letters that hardly occur anywhere in a line of their own."""
+    shares = {
+        name: {letter: f"{100 * share:.2f}" for letter, share in split.residue_shares.items()}
+        for name, split in rows.items()
+    }
+    letters = list(shares["all"])
+    seen = [each for each in letters if any(row[each] != "0.00" for row in shares.values())]
+    corner, rest = "residues, %", [each for each in letters if each not in seen]
+    if len(seen) > _MOST_SHOWN:
+        corner, rest = f"the {_MOST_SHOWN} most frequent residues, %", []
+        seen = sorted(seen, key=lambda each: -rows["all"].residue_shares[each])[:_MOST_SHOWN]
+    cells = {name: [row[letter] for letter in seen] for name, row in shares.items()}
+    below = f"\nbelow 0.005 %: {' '.join(rest)}" if rest else ""
+    return table(corner, seen, cells, gap=1) + below
+
+
 def in_units(text: str, unit: str) -> str:
     """A report's words, which are of proteins, for records whose letters are bytes."""
     if unit != "byte":
@@ -145,15 +167,18 @@ def in_units(text: str, unit: str) -> str:
 
 
 def table(
-    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], gap: str = "  "
+    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], gap: int = 2
 ) -> str:
     """Lines of aligned cells, the names of the rows on the left."""
-    lines = [[corner, *columns], *([name, *cells] for name, cells in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        gap.join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip()
-        for first, *cells in lines
-    )
+    made = Table(corner, box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="")
+    for column in columns:
+        made.add_column(column, justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        made.add_row(name, *cells)
+    console = Console(file=io.StringIO(), width=1000, markup=False)
+    with console.capture() as captured:
+        console.print(made)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def describe_folder(manifest: Mapping[str, Any], counts: LengthCounts) -> FolderReport:
@@ -172,8 +197,7 @@ def describe_folder(manifest: Mapping[str, Any], counts: LengthCounts) -> Folder
         read=manifest["read"],
         emptied=manifest["emptied"],
         repeated_accessions=manifest["repeated_accessions"],
-        leaks=manifest["leaks"],
-        warnings=ReadCounts(**manifest["read"]).warnings(),
+        warnings=[*ReadCounts(**manifest["read"]).warnings(), *_about_table(manifest)],
         splits={
             name: _describe_split([entry], counts[name], letters) for name, entry in entries.items()
         },
@@ -182,12 +206,43 @@ def describe_folder(manifest: Mapping[str, Any], counts: LengthCounts) -> Folder
     )
 
 
+def _about_table(manifest: Mapping[str, Any]) -> list[str]:
+    """A table of what is held out alone (ood=1) need not name the rest; any other one should."""
+    unlisted = manifest.get("unlisted_accessions", 0)
+    rule = manifest["definition"].get("splits", {})
+    if not unlisted or rule["ood"] == 1:
+        return []
+    return [
+        f"{unlisted:,} record(s) that {rule['clusters']} does not name: they are in training or in"
+        " random splits, though they may be relatives of proteins that are held out"
+    ]
+
+
+def describe_lengths(counts: NDArray[np.int64]) -> Lengths | None:
+    """The distribution of (L + 1,) numbers of proteins of each length; None if there is none."""
+    proteins = int(counts.sum())
+    if not proteins:
+        return None
+    length, present = np.arange(len(counts)), np.flatnonzero(counts)
+    mean = float(counts @ length) / proteins
+    # The two in the middle, which are one where the number is odd.
+    middle = np.searchsorted(np.cumsum(counts), [(proteins - 1) // 2 + 1, proteins // 2 + 1])
+    return Lengths(
+        proteins=proteins,
+        min=int(present[0]),
+        max=int(present[-1]),
+        mean=mean,
+        std=float(np.sqrt(counts @ (length - mean) ** 2 / proteins)),
+        median=float(middle.mean()),
+    )
+
+
 def _describe_split(
     entries: Sequence[Mapping[str, Any]], counts: NDArray[np.int64], letters: Sequence[str]
 ) -> SplitContents:
     by_token = np.sum([entry["residue_counts"] for entry in entries], axis=0)
     by_letter = by_token[Alphabet.first_letter :]
-    met = {
+    characters = {
         kind: sum(entry["characters"][kind] for entry in entries)
         for kind in ("lower_case", "rare", "unknown", "skipped")
     }
@@ -197,18 +252,8 @@ def _describe_split(
         long=int(counts[LONG + 1 :].sum()),
         duplicates=sum(entry["duplicates"] for entry in entries),
         copies_across_splits=sum(entry["copies_across_splits"] for entry in entries),
-        **met,
+        **characters,
         residue_shares=dict(
             zip(letters, (by_letter / max(1, int(by_letter.sum()))).tolist(), strict=True)
         ),
-    )
-
-
-def tell_records(read: Mapping[str, Any], encoded: Mapping[str, int], emptied: int) -> str:
-    """One line on what was read; see `FolderReport`."""
-    odd = {name: count for name, count in encoded.items() if name != "residues"}
-    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in odd.items())
-    return (
-        f"{read['records']:,} records, {read['residues']:,} letters: {told};"
-        f" {emptied:,} records without a residue left out"
     )

@@ -1,12 +1,12 @@
 """The folder in which a preparation grows, and the journal by which it goes on after a break.
 
 The journal says how far the files are whole: it is written after they are on the disk, and in one
-step. Whoever opens the folder again cuts the files back to it and goes on behind that place; so
-what comes out is the same, byte for byte, as without a break.
+step. Whoever opens the folder again compares the files with it, cuts them back to it and goes on
+behind that place; so what comes out is the same, byte for byte, as without a break.
 """
 
 import json
-import os
+import logging
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -22,8 +22,12 @@ from protein_performer.data.preparing.tokenizer import Tokenized
 from protein_performer.data.reading.reader import Place
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SPLITS
+from protein_performer.errors import UserError
+from protein_performer.files import replacing
 
 JOURNAL, DIGESTS = "journal.json", "digests"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,19 +49,8 @@ class Progress:
     by_token: np.ndarray
 
     @classmethod
-    def at_the_start(cls, vocabulary_size: int) -> "Progress":
-        """Nothing yet."""
-        characters = [ResidueCounts() for _ in SPLITS]
-        counts = np.zeros((len(SPLITS), vocabulary_size), dtype=np.int64)
-        return cls(Place(), ReadCounts(), 0, characters, counts)
-
-    def plain(self) -> dict[str, Any]:
-        """Plain types, for the journal."""
-        return {**asdict(self), "by_token": self.by_token.tolist()}
-
-    @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Progress":
-        """What `plain` told."""
+        """What `plain` gave."""
         return cls(
             Place(*plain["behind"]),
             ReadCounts(**plain["read"]),
@@ -65,6 +58,10 @@ class Progress:
             [ResidueCounts(**each) for each in plain["characters"]],
             np.array(plain["by_token"], dtype=np.int64),
         )
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types, for the journal."""
+        return {**asdict(self), "by_token": self.by_token.tolist()}
 
     def add(self, tokenized: Tokenized, behind: Place) -> None:
         """Count one more bundle."""
@@ -80,8 +77,8 @@ class Work:
     """The files of a preparation, open for more.
 
     Args:
-        folder: made if missing; gone on with if its journal tells of the same `identity`, else
-            begun anew.
+        folder: made if missing; gone on with if its journal is of the same `identity` and its files
+            are whole, else begun anew.
         identity: what is prepared from what, in plain types.
         vocabulary_size: V.
         shard_proteins: of each shard.
@@ -101,33 +98,52 @@ class Work:
         self.identity = json.loads(json.dumps(identity))
         self.commit_seconds = commit_seconds
         self._committed = time.monotonic()
-        journal = self._journal()
-        self.goes_on = journal is not None
-        if journal is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            self.progress = Progress.at_the_start(vocabulary_size)
-            states: list[Any] = [None] * len(SPLITS)
-        else:
+        self._shard_proteins = shard_proteins
+        self.progress: Progress
+        if self._go_on():
+            log.info("going on behind %s records", f"{self.progress.read.records:,}")
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        characters = [ResidueCounts() for _ in SPLITS]
+        by_token = np.zeros((len(SPLITS), vocabulary_size), dtype=np.int64)
+        self.progress = Progress(Place(), ReadCounts(), 0, characters, by_token)
+        self._open([None] * len(SPLITS), None)
+
+    def _go_on(self) -> bool:
+        """Whether there is something to go on with, which is open then."""
+        if self.folder.is_symlink():  # somebody else's, and not to be written through
+            self.folder.unlink()
+        try:
+            journal = json.loads((self.folder / JOURNAL).read_text())
+            if journal["identity"] != self.identity:
+                return False
             self.progress = Progress.from_plain(journal["progress"])
-            states = journal["writers"]
-        self.writers = [
-            ShardWriter(folder / name, shard_proteins, state)
-            for name, state in zip(SPLITS, states, strict=True)
-        ]
-        self.digests = DigestFile(folder / DIGESTS, sum(self.sizes))
+            self._open(journal["writers"], journal["digests"])
+        except FileNotFoundError:
+            return False
+        except (UserError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s: begun anew, since it is damaged (%s)", self.folder, error)
+            return False
+        for leftover in self.folder.glob(".*.partial"):  # of a process that was killed
+            leftover.unlink()
+        return True
+
+    def _open(self, writers: list[Any], digests: Any) -> None:
+        self.writers: list[ShardWriter] = []
+        try:
+            for name, state in zip(SPLITS, writers, strict=True):
+                self.writers.append(ShardWriter(self.folder / name, self._shard_proteins, state))
+            self.digests = DigestFile(self.folder / DIGESTS, digests)
+        except UserError:
+            for writer in self.writers:
+                writer.close()
+            raise
 
     @property
     def sizes(self) -> list[int]:
         """Proteins of each split."""
         return [writer.proteins for writer in self.writers]
-
-    def _journal(self) -> dict[str, Any] | None:
-        try:
-            journal: dict[str, Any] = json.loads((self.folder / JOURNAL).read_text())
-        except FileNotFoundError:
-            return None
-        return journal if journal["identity"] == self.identity else None
 
     def add(self, tokenized: Tokenized, behind: Place) -> None:
         """Append a bundle's proteins."""
@@ -143,32 +159,24 @@ class Work:
 
     def commit(self) -> None:
         """Bring everything to the disk, then say so in the journal."""
-        self.digests.sync()
         journal = {
             "identity": self.identity,
             "progress": self.progress.plain(),
             "writers": [writer.state() for writer in self.writers],
+            "digests": self.digests.state(),
         }
-        write_whole(self.folder / JOURNAL, journal)
+        with replacing(self.folder / JOURNAL) as partial:
+            partial.write_text(json.dumps(journal))
         self._committed = time.monotonic()
 
     def close(self) -> None:
         """Let go of the files, as they are."""
         for writer in self.writers:
-            writer.abandon()
+            writer.close()
         self.digests.close()
 
-    def remove(self) -> None:
-        """Throw everything away."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def write_whole(path: Path, content: Any) -> None:
-    """Write a JSON file in one step, to the disk."""
-    new = path.with_name(path.name + ".new")
-    with new.open("w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+def remove_notes(folder: Path) -> None:
+    """Remove what a finished folder does not need."""
+    for name in (JOURNAL, DIGESTS):
+        (folder / name).unlink(missing_ok=True)

@@ -41,12 +41,11 @@ def write_index(
         here = np.bincount(lengths[keep], minlength=len(length_counts))
         here[: len(length_counts)] += length_counts
         length_counts = here
-        by_token -= _count_tokens(split, shard, ~keep, len(by_token))
-    proteins = int(length_counts.sum())
+        by_token -= _count_tokens(split, shard, np.flatnonzero(~keep), len(by_token))
     np.save(split.folder / LENGTH_COUNTS, length_counts)
     _write_by_length(split, duplicate, length_counts)
     residues = int(length_counts @ np.arange(len(length_counts)))
-    return SplitCounts(proteins, residues, by_token)
+    return SplitCounts(int(length_counts.sum()), residues, by_token)
 
 
 def _write_by_length(
@@ -80,10 +79,9 @@ def _kept_lengths(
 
 
 def _count_tokens(
-    split: StoredSplit, shard: int, counted: NDArray[np.bool_], vocabulary_size: int
+    split: StoredSplit, shard: int, rows: NDArray[np.int64], vocabulary_size: int
 ) -> NDArray[np.int64]:
     counts = np.zeros(vocabulary_size, dtype=np.int64)
-    rows = np.flatnonzero(counted)
     if not len(rows):
         return counts
     tokens, offsets = split.shard(shard)

@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.shards import SHARD_FILES, ShardMeta, shard_path
+from protein_performer.data.shards import SHARD_FILES, ShardMeta, file_sha256, shard_path
+from protein_performer.errors import UserError
 
 
 class ShardWriter:
@@ -17,8 +18,10 @@ class ShardWriter:
     Args:
         folder: made if missing.
         shard_proteins: R.
-        state: what `state()` of an earlier writer told: this one goes on behind it, and removes
+        state: what `state()` of an earlier writer gave: this one goes on behind it, and removes
             what that one wrote later.
+
+    Raises: UserError if what the earlier one wrote is not there as it was written.
     """
 
     def __init__(
@@ -30,11 +33,19 @@ class ShardWriter:
         state = state or {"shards": [], "open": None}
         self.shards = [ShardMeta(**shard) for shard in state["shards"]]
         self.proteins = sum(shard.proteins for shard in self.shards)
+        self._check_finished()
         self._open: _OpenShard | None = None
         if state["open"] is not None:
             self._open = _OpenShard(folder, len(self.shards), state["open"])
             self.proteins += self._open.proteins
         self._remove_later()
+
+    def _check_finished(self) -> None:
+        for number, shard in enumerate(self.shards):
+            for kind, digest in shard.sha256.items():
+                path = shard_path(self.folder, number, kind)
+                if not path.is_file() or file_sha256(path) != digest:
+                    raise UserError(f"{path}: damaged (not what was written)")
 
     def _remove_later(self) -> None:
         expected = {
@@ -65,22 +76,22 @@ class ShardWriter:
             self.proteins += end - begin
             begin = end
             if self._open.proteins == self.shard_proteins:
-                self.close()
+                self.finish()
 
     @property
     def _room(self) -> int:
         return self.shard_proteins - (self._open.proteins if self._open is not None else 0)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Finish the shard that is being written, if any."""
         if self._open is not None:
-            self.shards.append(self._open.close())
+            self.shards.append(self._open.finish())
             self._open = None
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Let go of the files, as they are."""
         if self._open is not None:
-            self._open.abandon()
+            self._open.close()
 
     def state(self) -> dict[str, Any]:
         """How far this is, in plain types, once everything is on the disk."""
@@ -97,20 +108,21 @@ class _OpenShard:
         self.proteins: int = state["proteins"] if state else 0
         self.residues: int = state["residues"] if state else 0
         self._digests = {kind: hashlib.sha256() for kind in SHARD_FILES}
-        self._files: dict[str, BinaryIO] = {}
-        for kind in SHARD_FILES:
-            path = shard_path(folder, shard, kind)
-            self._files[kind] = path.open("r+b" if state else "wb")
-            if state:
-                self._go_on(kind, state["bytes"][kind])
-        if not state:
+        paths = {kind: shard_path(folder, shard, kind) for kind in SHARD_FILES}
+        self._files: dict[str, BinaryIO] = {
+            kind: path.open("r+b" if state and path.exists() else "w+b")
+            for kind, path in paths.items()
+        }
+        if state is None:
             self._put("offsets", np.zeros(1, "<u8").tobytes())
-
-    def _go_on(self, kind: str, size: int) -> None:
-        file, digest = self._files[kind], self._digests[kind]
-        file.truncate(size)
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+            return
+        for kind, path in paths.items():
+            self._files[kind].truncate(state["bytes"][kind])
+            while piece := self._files[kind].read(1 << 20):
+                self._digests[kind].update(piece)
+            if self._digests[kind].hexdigest() != state["sha256"][kind]:
+                self.close()
+                raise UserError(f"{path}: damaged (not what was written)")
 
     def append(self, names: bytes, lengths: NDArray[np.int64], tokens: NDArray[np.uint8]) -> None:
         self._put("tokens", tokens.tobytes())
@@ -120,25 +132,27 @@ class _OpenShard:
         self.residues += len(tokens)
 
     def state(self) -> dict[str, Any]:
-        self._sync()
-        sizes = {kind: file.tell() for kind, file in self._files.items()}
-        return {"proteins": self.proteins, "residues": self.residues, "bytes": sizes}
+        return {
+            **self._finished()._asdict(),
+            "bytes": {kind: file.tell() for kind, file in self._files.items()},
+        }
 
-    def close(self) -> ShardMeta:
-        self._sync()
+    def finish(self) -> ShardMeta:
+        meta = self._finished()
+        self.close()
+        return meta
+
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
-        digests = {kind: digest.hexdigest() for kind, digest in self._digests.items()}
-        return ShardMeta(self.proteins, self.residues, digests)
 
-    def abandon(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def _sync(self) -> None:
+    def _finished(self) -> ShardMeta:
+        """What is on the disk, once it is."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
+        digests = {kind: digest.hexdigest() for kind, digest in self._digests.items()}
+        return ShardMeta(self.proteins, self.residues, digests)
 
     def _put(self, kind: str, content: bytes) -> None:
         self._files[kind].write(content)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.alphabet import ResidueCounts
-from protein_performer.data.preparing.folder_report import tell_records
 from protein_performer.data.preparing.tokenizer import Tokenized
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.splits import SPLITS, TRAIN
@@ -84,9 +83,13 @@ class StreamCounts:
 
     def __str__(self) -> str:
         shares = zip(SPLITS, self.proteins, strict=True)
+        characters = asdict(self.characters)
+        del characters["residues"]
+        odd = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in characters.items())
         return "\n".join(
             [
-                tell_records(asdict(self.read), asdict(self.characters), self.emptied),
+                f"{self.read.records:,} records, {self.read.residues:,} letters: {odd};"
+                f" {self.emptied:,} records without a residue left out",
                 *(f"warning: {warning}" for warning in self.read.warnings()),
                 "proteins: " + ", ".join(f"{name} {number:,}" for name, number in shares),
                 f"of train {self.cut_proteins:,} cut, by {self.cut_residues:,} residues;"
