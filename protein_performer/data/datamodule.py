@@ -26,16 +26,12 @@ from protein_performer.data.modes import (
 )
 from protein_performer.data.objectives import Objective
 from protein_performer.data.origins import Sources, make_origin
-from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.preparing.preprocessing import Preprocessing
-from protein_performer.data.report import DataReport, SplitBatches
+from protein_performer.data.report import DataReport, keep_report, make_report
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.streaming.stream_loader import StreamLoader
 from protein_performer.errors import UserError
-from protein_performer.files import replacing
-
-REPORT_FILE = "report.txt"  # in the prepared folder
 
 log = logging.getLogger(__name__)
 
@@ -198,11 +194,8 @@ class ProteinDataModule(pl.LightningDataModule):
                 " their first %s records",
                 f"{self.head:,}",
             )
-        report, path = self.report(), self.folder / REPORT_FILE
-        if not path.exists():
-            with replacing(path) as partial:
-                partial.write_text(f"{report.folder}\n")
-        log.info("%s\nin full: %s", report.summary(), path)
+        report = self.report()
+        log.info("%s\nin full: %s", report.summary(), keep_report(report, self.folder))
 
     def teardown(self, stage: str) -> None:
         """Log what training read, if that is not done yet."""
@@ -234,16 +227,7 @@ class ProteinDataModule(pl.LightningDataModule):
     def report(self) -> DataReport:
         """What was read, dropped and cut, and what each split holds."""
         splits = {name: self.split(name) for name in SPLITS}
-        lengths = {name: split.length_counts() for name, split in splits.items()}
-        batches = {}
-        for name, split in splits.items():
-            if len(split):
-                batching = self._batching(name)
-                rows = batching.rows(split)[1].length_counts
-                batches[name] = SplitBatches.of(
-                    lengths[name], rows, batching.order(rows), self.row_rule.cuts_to
-                )
-        return DataReport(describe_folder(self.manifest, lengths), batches)
+        return make_report(self.manifest, splits, self._batching)
 
     def train_dataloader(self) -> ResumableLoader | StreamLoader:
         """Batches of training, from where the checkpoint stopped."""

@@ -1,13 +1,25 @@
 """What a data module trains on: what lies in its folder, cut and packed into batches."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.data.batches.loader import Batching
 from protein_performer.data.batches.order import SPECIALS, BatchOrder
-from protein_performer.data.preparing.folder_report import FolderReport, in_units, table
+from protein_performer.data.preparing.folder_report import (
+    FolderReport,
+    describe_folder,
+    in_units,
+    table,
+)
+from protein_performer.data.shards import StoredSplit
+from protein_performer.files import replacing
+
+REPORT_FILE = "report.txt"  # in the prepared folder
 
 
 @dataclass(frozen=True)
@@ -18,30 +30,6 @@ class SplitBatches:
     padding_share: float  # of the places in the batches of an epoch
     cut_proteins: int  # longer than max_length
     cut_residues: int  # of these, outside the window in one epoch
-
-    @classmethod
-    def of(
-        cls,
-        lengths: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        order: BatchOrder,
-        cuts_to: int | None,
-    ) -> "SplitBatches":
-        """Add up.
-
-        Args:
-            lengths: (longest + 1,) number of proteins of each length.
-            rows: (longest + 1,) number of rows of each length.
-            order: the batches of the rows.
-            cuts_to: residues of a protein that an epoch shows; None for all.
-        """
-        cut = np.maximum(np.arange(len(lengths)) - (cuts_to or len(lengths)), 0)
-        return cls(
-            batches=len(order),
-            padding_share=padding_share(rows, order),
-            cut_proteins=int(lengths[cut > 0].sum()),
-            cut_residues=int(lengths @ cut),
-        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +69,50 @@ class DataReport:
             )
         lines += [f"warning: {warning}" for warning in self.folder.warnings]
         return in_units("\n".join(lines), self.folder.unit)
+
+
+def make_report(
+    manifest: Mapping[str, Any],
+    splits: Mapping[str, StoredSplit],
+    batching: Callable[[str], Batching],
+) -> DataReport:
+    """Add up a report.
+
+    Args:
+        manifest: of the prepared folder.
+        splits: all of it.
+        batching: of a split, by its name.
+    """
+    lengths = {name: split.length_counts() for name, split in splits.items()}
+    batches = {
+        name: _describe_batches(batching(name), split, lengths[name])
+        for name, split in splits.items()
+        if len(split)
+    }
+    return DataReport(describe_folder(manifest, lengths), batches)
+
+
+def _describe_batches(
+    batching: Batching, split: StoredSplit, lengths: NDArray[np.int64]
+) -> SplitBatches:
+    rows = batching.rows(split)[1].length_counts
+    order = batching.order(rows)
+    cut = np.maximum(np.arange(len(lengths)) - (batching.row_rule.cuts_to or len(lengths)), 0)
+    return SplitBatches(
+        batches=len(order),
+        padding_share=padding_share(rows, order),
+        cut_proteins=int(lengths[cut > 0].sum()),
+        cut_residues=int(lengths @ cut),
+    )
+
+
+def keep_report(report: DataReport, folder: Path) -> Path:
+    """Write what does not depend on the batches into the prepared folder, once; the file."""
+    path = folder / REPORT_FILE
+    if not path.exists():
+        with replacing(path) as partial:
+            partial.write_text(f"{report.folder}\n")
+    return path
 
 
 def padding_share(counts: NDArray[np.int64], order: BatchOrder) -> float:
