@@ -19,7 +19,7 @@ def write_result(
 
     Args:
         path: of the JSON file; an earlier result is replaced.
-        measured: plain types.
+        measured: plain types; numbers are written with six digits.
         command: that measures it again.
         seed: of all that was drawn.
         seconds: of wall time.
@@ -31,10 +31,18 @@ def write_result(
         "machine": machine(),
         "seed": seed,
         "seconds": round(seconds, 1),
-        **measured,
+        **_rounded(measured),
     }
     with replacing(path) as partial:
         partial.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+def _rounded(plain: Any) -> Any:
+    if isinstance(plain, float):
+        return float(f"{plain:.6g}")
+    if isinstance(plain, Mapping):
+        return {key: _rounded(value) for key, value in plain.items()}
+    return [_rounded(each) for each in plain] if isinstance(plain, list | tuple) else plain
 
 
 def read_result(path: Path) -> dict[str, Any]:
