@@ -119,7 +119,10 @@ def esm_model(sizes: Sizes, longest: int) -> nn.Module:
 
 
 def _cells(
-    models: dict[str, ProteinTransformer], peer: nn.Module, lengths: Sequence[int], batch_tokens: int
+    models: dict[str, ProteinTransformer],
+    peer: nn.Module,
+    lengths: Sequence[int],
+    batch_tokens: int,
 ) -> Iterator[Cell]:
     for length in lengths:
         rounds = 1 if length >= _ONE_ROUND_FROM else None
