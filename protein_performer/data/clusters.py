@@ -20,6 +20,7 @@ from protein_performer.data.randomness import hash64
 from protein_performer.errors import UserError
 
 _SHORT = 16  # letters of a name that is digested together with others
+_LONGEST_LINE = 2**16  # characters
 _TOGETHER = 2**16  # rows digested at once
 
 
@@ -106,9 +107,10 @@ def read_clusters(path: str | Path) -> Iterator[tuple[str, str]]:
     number = 0
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            longest = iter(lambda: lines.readline(_LONGEST_LINE), "")
+            for number, line in enumerate(longest, start=1):
                 columns = line.rstrip("\r\n").split("\t")
-                if len(columns) != 2 or not all(columns):
+                if len(columns) != 2 or not all(columns) or len(line) == _LONGEST_LINE:
                     raise UserError(
                         f"{path}:{number}: expected 'cluster<tab>accession', got {line[:60]!r}"
                     )

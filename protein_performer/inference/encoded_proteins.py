@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
-from protein_performer.data.reading.columns import parse_records
+from protein_performer.data.reading.columns import parse_records, record_place
 from protein_performer.data.reading.reader import Place, read_from
 from protein_performer.data.reading.record import ReadCounts, Record
 from protein_performer.data.reading.sources import Source, expand
-from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock
+from protein_performer.data.reading.text_blocks import TextBlock
 from protein_performer.errors import UserError
 from protein_performer.inference.batcher import Codes
 
@@ -69,7 +69,7 @@ def read_proteins(
         for index, record in enumerate(parse_records(block, counts.reading)):
             codes = _encode(record, alphabet, policy, counts, block, index)
             if not len(codes):
-                counts.reading.note("empty", f"{_place(block, index)} ({record.accession})")
+                counts.reading.note("empty", f"{record_place(block, index)} ({record.accession})")
                 continue
             counts.proteins += 1
             counts.residues += len(codes)
@@ -103,19 +103,5 @@ def _encode(
     try:
         return alphabet.encode(record.sequence, policy, counts=counts.letters)
     except UserError:  # once more, with the place, which takes a while to find
-        where = f"{_place(block, index)}: {record.accession}"
+        where = f"{record_place(block, index)}: {record.accession}"
         return alphabet.encode(record.sequence, policy, where=where)
-
-
-def _place(block: TextBlock, index: int) -> str:
-    """File and line of the record that `parse_records` hands on as number `index` of a block."""
-    mark, kept = RECORD_ENDS[block.format]
-    begin, found = 0, 0
-    while True:
-        end = block.text.find(mark, begin) + kept
-        part = block.text[begin : end if end >= kept else None]
-        line = block.first_line + block.text.count(b"\n", 0, begin)
-        found += sum(1 for _ in parse_records(block._replace(text=part), ReadCounts()))
-        if found > index or end < kept:
-            return f"{block.where}, line {line:,}"
-        begin = end

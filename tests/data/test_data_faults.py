@@ -54,7 +54,11 @@ def last_words(options, tmp_path, monkeypatch, capfd):
     [
         (corrupt, "proteins.fasta.gz", "expected gzip data, got corrupt ones.* fetch it again"),
         (truncated, "proteins.fasta.gz", "the file is truncated.* Fetch it again"),
-        (odd, "proteins.fasta", r"record ODD: .*'\*' at position 4.*'skip' leaves it out"),
+        (
+            odd,
+            "proteins.fasta",
+            r"proteins\.fasta, line [\d,]+: record ODD: .*'\*' at position 4.*'skip' leaves it out",
+        ),
         (fastq, "reads.fasta", "line 1: .*This looks like FASTQ"),
     ],
 )

@@ -93,7 +93,8 @@ def test_under_the_policy_error_the_record_is_named_and_nothing_is_left(tmp_path
     records = [*records_of(sequences(5_000, longest=9)), Record("Q9", "", "MK*T")]
     for workers in (0, 1):
         with pytest.raises(
-            UserError, match=r"out\.fasta: record Q9: expected residues .*'\*' at position 3"
+            UserError,
+            match=r"out\.fasta, line [\d,]+: record Q9: expected residues .*'\*' at position 3",
         ):
             prepared(tmp_path / "out", records, workers=workers)
         assert names_in(tmp_path) == set()

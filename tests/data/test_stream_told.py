@@ -27,7 +27,9 @@ def test_a_fault_in_the_source_is_the_message_of_preparing_it(tmp_path, workers)
     with pytest.raises(UserError) as streamed:
         list(loader)
     assert str(streamed.value) == str(prepared.value)
-    assert str(streamed.value).startswith(f"{tmp_path / 'proteins.fasta'}: record P350: expected")
+    assert str(streamed.value).startswith(
+        f"{tmp_path / 'proteins.fasta'}, line 701: record P350: expected"
+    )
 
 
 def test_copies_of_the_evaluation_sets_are_not_trained_on_and_are_counted(tmp_path, caplog):

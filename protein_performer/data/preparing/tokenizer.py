@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.data.clusters import digest_names
-from protein_performer.data.reading.columns import Columns, parse_columns
+from protein_performer.data.reading.columns import Columns, parse_columns, record_place
 from protein_performer.data.reading.reader import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.text_blocks import TextBlock
@@ -185,7 +185,7 @@ class Tokenizer:
         record -= int(last[number]) - len(here.lengths)
         begin = int(here.lengths[:record].sum())
         sequence = here.residues[begin : begin + int(here.lengths[record])]
-        where = f"{blocks[number].where}: record {here.accessions[record]}"
+        where = f"{record_place(blocks[number], record)}: record {here.accessions[record]}"
         self.alphabet.encode(sequence, where=where)
 
     def _part(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from protein_performer.data.reading.fasta import as_lines, parse_lines, split_title
 from protein_performer.data.reading.flatfile import parse_flat
 from protein_performer.data.reading.record import ReadCounts, Record
-from protein_performer.data.reading.text_blocks import TextBlock
+from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock
 
 _NEWLINE, _SPACE, _HEADER, _BAR = b"\n >|"
 _IN_WORD = np.array([code not in b" |" for code in range(256)])
@@ -67,6 +67,20 @@ def parse_records(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:
         accession, description = split_title(title)
         yield Record(accession, description, sequences[begin : begin + length])
         begin += length
+
+
+def record_place(block: TextBlock, index: int) -> str:
+    """File and line of the record that is handed on as number `index` of a block, for errors."""
+    mark, kept = RECORD_ENDS[block.format]
+    begin, found = 0, 0
+    while True:
+        end = block.text.find(mark, begin)
+        part = block.text[begin : end + kept if end >= 0 else None]
+        found += sum(1 for _ in parse_records(block._replace(text=part), ReadCounts()))
+        if found > index or end < 0:
+            line = block.first_line + block.text.count(b"\n", 0, begin)
+            return f"{block.where}, line {line:,}"
+        begin = end + kept
 
 
 def _parse_with_biopython(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+from protein_performer.addresses import public_address
 from protein_performer.data.reading.columns import parse_columns
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.sources import expand, inflated
 from protein_performer.data.reading.text_blocks import cut_blocks, unix_line_ends
 from protein_performer.errors import UserError
+from protein_performer.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ PFAM_REGIONS = (
     "https://ftp.ebi.ac.uk/pub/databases/Pfam/current_release/Pfam-A.regions.uniprot.tsv.gz"
 )
 
+_LONGEST_LINE = 1 << 22  # bytes
 _ACCESSION = re.compile(r"PF\d{5}")
 _PROTEIN_COLUMN, _FAMILY_COLUMN = b"uniprot_acc", b"pfamA_acc"
 
@@ -61,12 +64,12 @@ def read_members(
         raise UserError("families: expected Pfam accessions such as PF00069, got none")
     (name,) = _only_one(expand(source))
     counts = ReadCounts() if counts is None else counts
-    chunks = inflated(name, counts)
+    shown, chunks = public_address(name), inflated(name, counts)
     first = next(chunks)
     chunks = chain([first], chunks)
     if _FAMILY_COLUMN in first.split(b"\n", 1)[0]:
-        return _from_regions(chunks, name, frozenset(family.encode() for family in families))
-    return _from_flat(chunks, name, frozenset(families), counts)
+        return _from_regions(chunks, shown, frozenset(family.encode() for family in families))
+    return _from_flat(chunks, shown, frozenset(families), counts)
 
 
 def check_families(families: Sequence[str]) -> None:
@@ -101,7 +104,7 @@ def _from_flat(
 def _from_regions(
     chunks: Iterator[bytes], name: str, families: frozenset[bytes]
 ) -> Iterator[tuple[str, str]]:
-    lines = _blocks_of_lines(unix_line_ends(chunks))
+    lines = _blocks_of_lines(unix_line_ends(chunks), name)
     block = next(lines)
     header = block.pop(0).split(b"\t")
     if _PROTEIN_COLUMN not in header:
@@ -124,12 +127,14 @@ def _from_regions(
         line_number += len(rows)
 
 
-def _blocks_of_lines(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+def _blocks_of_lines(pieces: Iterator[bytes], name: str) -> Iterator[list[bytes]]:
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
         if lines:
             yield lines
+        elif len(rest) > _LONGEST_LINE:
+            raise UserError(f"{name}: expected lines, got one that begins {rest[:40]!r} and no end")
     if rest:
         yield [rest]
 
@@ -163,21 +168,17 @@ def write_family_table(
         any are 0 and logged.
     Raises: UserError if no family has a member: that is not what was meant.
     """
-    table = Path(table)
+    table, shown = Path(table), public_address(os.fspath(source))
     found: Counter[str] = Counter()
-    part = table.with_name(table.name + ".part")
     table.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with gzip.open(part, "wt") if table.suffix == ".gz" else part.open("w") as rows:
+    with replacing(table) as partial:
+        with gzip.open(partial, "wt") if table.suffix == ".gz" else partial.open("w") as rows:
             for family, accession in read_members(source, families, counts=counts):
                 found[family] += 1
                 rows.write(f"{family}\t{accession}\n")
         if not found:
-            raise UserError(f"{os.fspath(source)}: no protein of any of {', '.join(families)}")
-        part.replace(table)
-    finally:
-        part.unlink(missing_ok=True)
+            raise UserError(f"{shown}: no protein of any of {', '.join(families)}")
     missing = [family for family in families if not found[family]]
     if missing:
-        log.warning("%s: no protein of %s", os.fspath(source), ", ".join(missing))
+        log.warning("%s: no protein of %s", shown, ", ".join(missing))
     return {family: found[family] for family in families}

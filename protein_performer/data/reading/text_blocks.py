@@ -3,6 +3,7 @@
 Cutting costs little beside inflating, so that one reader can feed several parsers.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,11 @@ RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b
 _BLANK = bytes(code for code in range(256) if chr(code).isspace())
 _AT_LEAST = 1 << 16  # bytes of a block: many records, so that the cost of a block does not count
 _ENOUGH = 1000  # bytes of an unfinished first line that tell its format as well as all of it
+
+# A few kilobytes of gzip can hold gigabytes: what is longer than any protein ends in an error.
+LIMIT_VARIABLE = "PROTEIN_PERFORMER_MAX_RECORD_MB"
+_LIMIT_MB = 64.0
+_SHOWN = 40  # letters of a record in an error
 
 
 class TextBlock(NamedTuple):
@@ -48,6 +54,7 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
         `chunks` is raised after the blocks and the faults in front of it.
     """
     failures: list[UserError] = []
+    limit = record_limit()
     pieces = _until_failure(unix_line_ends(chunks), failures)
     format_, head, line = _begin(pieces, where, failures)
     mark, kept = RECORD_ENDS[format_]
@@ -57,6 +64,9 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
         cut = _last_cut(tail[-1], piece, mark, kept) if waiting >= _AT_LEAST else None
         if cut is None:
             tail.append(piece)
+            if waiting > limit:
+                failures.append(_too_long(tail, mark, kept, where, line))
+                break
             continue
         text = b"".join([*tail, piece[:cut]])
         tail, waiting = [piece[cut:]], 0
@@ -72,10 +82,35 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
     cut = _last_cut(b"", rest, mark, kept) or 0
     if cut:
         yield TextBlock(rest[:cut], format_, where, line)
-    if format_ == "fasta":
+    if format_ == "fasta" and len(rest) - cut <= limit:
         line += rest.count(b"\n", 0, cut)
         LineChecker(where, line).look_at(rest[cut : rest.rfind(b"\n") + 1])
     raise failures[0]
+
+
+def record_limit() -> int:
+    """Bytes of text that a record may have.
+
+    Raises: UserError if the variable `LIMIT_VARIABLE` of the environment is set, and no number.
+    """
+    stated = os.environ.get(LIMIT_VARIABLE, str(_LIMIT_MB))
+    try:
+        return int(float(stated) * 1e6)
+    except (ValueError, OverflowError):
+        raise UserError(f"{LIMIT_VARIABLE}: expected megabytes, got {stated!r}") from None
+
+
+def _too_long(tail: list[bytes], mark: bytes, kept: int, where: str, line: int) -> UserError:
+    text = b"".join(tail)
+    found = text.rfind(mark)
+    begin = found + kept if found >= 0 else 0
+    line += text.count(b"\n", 0, begin)
+    start = text[begin : begin + _SHOWN].split(b"\n")[0].decode("latin-1")
+    return UserError(
+        f"{where}, line {line:,}: expected a record of at most {record_limit() / 1e6:g} MB of text,"
+        f" and the one that begins {start!r} has more. Is the file damaged, or meant to fill the"
+        f" memory? If it is right, set {LIMIT_VARIABLE} to more megabytes."
+    )
 
 
 def unix_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -105,19 +140,21 @@ def _begin(
     pieces: Iterator[bytes], where: str, failures: list[UserError]
 ) -> tuple[Format, bytes, int]:
     """The format, the text from the first record on as far as read, and its line number."""
-    text, start = b"", 0
+    head, first_line, began = b"", 1, False
     for piece in pieces:
-        text += piece
-        start = len(text) - len(text.lstrip(_BLANK))
-        if b"\n" in text[start:] or len(text) - start > _ENOUGH:
+        head += piece
+        if not began:  # let go of blank lines
+            start = len(head) - len(head.lstrip(_BLANK))
+            line_start = head.rfind(b"\n", 0, start) + 1
+            first_line += head.count(b"\n", 0, line_start)
+            began = start < len(head)
+            head = head[line_start:] if began else head[line_start:][-_ENOUGH:]
+        if began and (b"\n" in head or len(head) > _ENOUGH):
             break
-    if failures and b"\n" not in text[start:]:
+    if failures and b"\n" not in head:
         raise failures[0]
-    if start == len(text):
+    if not began:
         raise empty_file(where)
-    line_start = text.rfind(b"\n", 0, start) + 1
-    first_line = 1 + text.count(b"\n", 0, line_start)
-    head = text[line_start:]
     if head.startswith(b">"):
         return "fasta", head, first_line
     if head.startswith(b"ID   "):
