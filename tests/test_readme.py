@@ -1,4 +1,7 @@
-"""The README is true: its Python runs, its two first commands are two; see also test_docs.py."""
+"""The README is true: its Python runs, its two first commands are two; see also test_docs.py.
+
+The Python of docs/checkpoints.md runs, too.
+"""
 
 import re
 
@@ -7,7 +10,9 @@ from runs import ROOT
 from tiny import tiny_config, write_checkpoint
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = FENCED.findall(README)
+OF_USES = FENCED.findall((ROOT / "docs" / "checkpoints.md").read_text())
 
 
 def test_the_first_block_is_the_two_commands_that_ci_runs():
@@ -22,7 +27,7 @@ def test_it_is_short():
     assert len(README.splitlines()) < 200
 
 
-@pytest.mark.parametrize("code", [block for kind, block in BLOCKS if kind == "python"])
+@pytest.mark.parametrize("code", [b for kind, b in [*BLOCKS, *OF_USES] if kind == "python"])
 def test_its_python_runs(code, tmp_path, monkeypatch):
     write_checkpoint(tmp_path / "best.ckpt", tiny_config())
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from protein_performer.errors import UserError
@@ -23,7 +25,10 @@ from protein_performer.inference.batched_model import (
 from protein_performer.inference.batcher import Codes, PaddedRows
 from protein_performer.inference.checkpoint import load_checkpoint
 from protein_performer.inference.generation import GeneratedProtein, generate, in_paint
+from protein_performer.inference.likelihood import Method, SequenceScore, score_codes
+from protein_performer.inference.mutations import check_variant, parse_variant
 from protein_performer.inference.sampling import Sampling
+from protein_performer.inference.variants import VariantMethod, score_variants
 
 Pooling = Literal["mean", "residue"]
 
@@ -126,3 +131,38 @@ class TrainedModel(BatchedModel):
     ) -> list[GeneratedProtein]:
         """A protein with residues filled in by a masked model; see `generation.in_paint`."""
         return in_paint(self, sequence, positions, number, sampling=sampling)
+
+    def score(
+        self, sequences: str | Sequence[str], method: Method | None = None
+    ) -> list[SequenceScore]:
+        """How likely the model finds each sequence.
+
+        Args:
+            sequences: residues, as of `encode`; a single string is one sequence.
+            method: `exact` of a model of the next residue; of a masked one `pseudo`, as many passes
+                as there are residues, or `one-pass`, its approximation; see
+                `likelihood.score_codes`. None for `exact` or `pseudo`.
+        """
+        return score_codes(self, self.encode(sequences), method)
+
+    def variants(
+        self, wild_type: str, variants: Sequence[str], method: VariantMethod | None = None
+    ) -> NDArray[np.float64]:
+        """How much likelier each variant is than the wild type.
+
+        Args:
+            wild_type: residues, as of `encode`.
+            variants: such as `A123G` or `A123G:T45K`, positions from 1; `WT` for none.
+            method: `log-ratio` of a causal model; of a masked one `masked-marginal`,
+                `wild-type-marginal`, `pseudo` or `one-pass`; see `variants.score_variants`. None
+                for `log-ratio` or `masked-marginal`.
+
+        Returns: (N,) nats; more is likelier.
+        Raises: UserError, naming variant and residue, for one that does not fit the wild type.
+        """
+        (codes,) = self.encode(wild_type)
+        residues = self.alphabet.decode(codes)
+        parsed = [parse_variant(text, f"variant {i}") for i, text in enumerate(variants)]
+        for i, variant in enumerate(parsed):
+            check_variant(variant, residues, self.alphabet.letters, f"variant {i}")
+        return score_variants(self, codes, parsed, method)
