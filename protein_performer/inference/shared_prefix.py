@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protein_performer.attention.protocol import Steps
 from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.batcher import Codes
 from protein_performer.inference.generation import selected
@@ -34,12 +33,6 @@ class Group(NamedTuple):
 
     start: int
     members: list[int]
-
-
-def goes_on_from_a_state(model: BatchedModel) -> bool:
-    """Whether every layer of a causal model keeps a state."""
-    network = model.network
-    return network.causal and all(isinstance(each, Steps) for each in network.mechanisms)
 
 
 def group_by_prefix(firsts: Sequence[int], length: int, budget: int) -> list[Group]:

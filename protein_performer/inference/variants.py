@@ -26,7 +26,6 @@ from protein_performer.inference.likelihood import (
 )
 from protein_performer.inference.mutations import Variant
 from protein_performer.inference.shared_prefix import (
-    goes_on_from_a_state,
     group_by_prefix,
     prefix_log_ratios,
     tokens_of,
@@ -67,7 +66,7 @@ def variant_cost(
         return Cost(positions, positions * (length + 2))
     if method == "wild-type-marginal":
         return cost([length], "exact")
-    if method == "log-ratio" and goes_on_from_a_state(model):
+    if method == "log-ratio" and model.network.keeps_state:
         groups = group_by_prefix([_first(each) for each in variants], length, model.batch_tokens)
         return Cost(len(variants), tokens_of(groups, length))
     return cost(whole, "pseudo" if method == "pseudo" else "exact")
@@ -107,7 +106,7 @@ def score_variants(
     if method == "masked-marginal" or method == "wild-type-marginal":
         return _marginals(model, wild_type, variants, method, on_passes)
     mutants = [_mutate(model, wild_type, variant) for variant in variants]
-    if method == "log-ratio" and goes_on_from_a_state(model):
+    if method == "log-ratio" and model.network.keeps_state:
         firsts = [_first(each) for each in variants]
         return prefix_log_ratios(model, wild_type, mutants, firsts, on_passes)
     kind = "exact" if method == "log-ratio" else method

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from protein_performer.attention.padding import tokens_first
-from protein_performer.attention.protocol import LayerSpec, MakeAttention, Redraws, SharesParameters
+from protein_performer.attention.protocol import (
+    LayerSpec,
+    MakeAttention,
+    Redraws,
+    SharesParameters,
+    Steps,
+)
 from protein_performer.batch import IGNORE, Batch
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.head import initialise_head, make_head
@@ -82,6 +88,11 @@ class ProteinTransformer(nn.Module):
     def mechanisms(self) -> list[nn.Module]:
         """The attention mechanism of each layer, first layer first."""
         return [block.attention.mechanism for block in self._blocks()]
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it can `step`: it is causal, and every mechanism keeps a state."""
+        return self.causal and all(isinstance(each, Steps) for each in self.mechanisms)
 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]
