@@ -13,9 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from benchmarks.attention import tables
+from benchmarks.attention.accelerator import Cuda, accelerator_table, measure_accelerator
 from benchmarks.attention.contestants import BOTH
 from benchmarks.attention.measure import measure
 from benchmarks.attention.parity import Parity, parity
@@ -34,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="run other libraries, too")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: FAVOR+ beside flash attention in bfloat16; see docs/benchmark.md",
+    )
+    parser.add_argument(
         "--threads", type=int, default=1, help="of PyTorch; default: 1, the steadiest"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it: no verdicts")
@@ -46,6 +54,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Measure, print the tables, return the figures."""
     _refuse(args)
     sizes = QUICK if args.quick else OFFICIAL
+    if args.device == "cuda":
+        return _on_gpu(args.rounds, sizes)
     facts = {**machine(), "threads": args.threads, "rounds": args.rounds, "quick": args.quick}
     parities: list[Parity] = []
     with Console(stderr=True).status("preparing") as status, threads(args.threads):
@@ -64,6 +74,16 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.plot is not None:
         draw(measured, args.plot)
     return _figures(facts, measured, rows, parities)
+
+
+def _on_gpu(rounds: int, sizes: Sizes) -> dict[str, object]:
+    meter = Cuda()
+    facts = {**machine(), "gpu": torch.cuda.get_device_name(), "rounds": rounds}
+    rows = measure_accelerator(meter, sizes, rounds)
+    console = Console()
+    console.print(tables.machine_table(facts))
+    console.print(accelerator_table(rows))
+    return {"machine": facts, "rows": rows}
 
 
 def _parities(sizes: Sizes) -> list[Parity]:
