@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from protein_performer.errors import UserError
+from protein_performer.inference.attention_maps import attention_maps
 from protein_performer.inference.batched_model import (
     BatchedModel,
     Precision,
@@ -166,3 +167,8 @@ class TrainedModel(BatchedModel):
         for i, variant in enumerate(parsed):
             check_variant(variant, residues, self.alphabet.letters, f"variant {i}")
         return score_variants(self, codes, parsed, method)
+
+    def attention(self, sequence: str) -> Tensor:
+        """(layers, H, tokens, tokens): what each token looks at; see `attention_maps`."""
+        (codes,) = self.encode([sequence])
+        return attention_maps(self, codes)
