@@ -107,10 +107,8 @@ def _read(model: "TrainedModel", args: argparse.Namespace) -> list["Protein"]:
 
 def _draw_maps(model: "TrainedModel", proteins: list["Protein"], out: Path) -> None:
     """Files are numbered: an accession may hold any characters."""
-    import numpy as np
-
     from protein_performer.inference.attention_maps import attention_maps
-    from protein_performer.reporting.attention_figure import maps_figure
+    from protein_performer.reporting.attention_figure import maps_figure, save_maps
 
     arrays: dict[str, Any] = {}
     for number, protein in enumerate(proteins, start=1):
@@ -118,7 +116,7 @@ def _draw_maps(model: "TrainedModel", proteins: list["Protein"], out: Path) -> N
         title = f"{protein.accession[:60]}, {len(protein.codes):,} residues"
         maps_figure(maps, title).savefig(out / f"maps_{number}.png", dpi=110)
         arrays[f"maps_{number}"] = maps
-    np.savez_compressed(out / "maps.npz", **arrays)
+    save_maps(out / "maps.npz", arrays)
 
 
 def _draw_errors(rows: list[dict[str, Any]], out: Path) -> None:

@@ -4,11 +4,14 @@ Shapes: H heads, L tokens, A residues.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from protein_performer.files import replacing
 
 
 def maps_figure(maps: NDArray[np.floating], title: str) -> Figure:
@@ -34,6 +37,12 @@ def maps_figure(maps: NDArray[np.floating], title: str) -> Figure:
     figure.supylabel("token that looks", fontsize=9)
     figure.suptitle(title)
     return figure
+
+
+def save_maps(path: Path, maps: Mapping[str, Any]) -> None:
+    """Write named arrays into a compressed .npz file."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **maps)
 
 
 def similarity_figure(
