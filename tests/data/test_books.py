@@ -12,7 +12,6 @@ from protein_performer.data.datamodule import ProteinDataModule
 from protein_performer.data.manifest import open_split, read_manifest, verify
 from protein_performer.data.objectives import NextToken
 from protein_performer.data.origins import prepared_folder
-from protein_performer.data.preparing import length_index
 from protein_performer.data.preparing.books import BookPreprocessing
 from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.splits import SplitRule
@@ -188,12 +187,10 @@ def test_an_empty_split_is_told_and_splits_are_not_given(folder):
         ProteinDataModule(str(folder), NextToken(), None)
 
 
-@pytest.mark.parametrize("together", [1, 700, 2**24])
-def test_copies_are_counted_a_bounded_part_at_a_time(tmp_path, folder, monkeypatch, together):
+def test_residues_are_counted_without_copies(tmp_path, folder):
     books = write_books(folder, count=3)
     for i in range(20):
         (folder / "train" / f"copy{i}.txt").write_text(books["train/0.txt"] if i % 2 else "a")
-    monkeypatch.setattr(length_index, "_TOGETHER", together)
     manifest = prepare([str(folder)], tmp_path / "out", BookPreprocessing())
     train = "".join(books[f"train/{i}.txt"] for i in range(3)) + "a"
     codes = TEXT.encode(train)

@@ -39,7 +39,7 @@ def test_copies_are_found_on_disk_as_in_memory(tmp_path, monkeypatch, together):
     records = records_of([*sequences(60, seed=4), *sequences(60, seed=4)])
     records.append(records[3])
     expected = prepared(tmp_path / "in_memory", records)
-    monkeypatch.setattr("protein_performer.data.preparing.duplicates._GROUP", together)
+    monkeypatch.setattr("protein_performer.data.preparing.duplicates._PIECE", together)
     found = prepared(tmp_path / "on_disk", records)
     assert sum(split["duplicates"] for split in found["splits"].values()) >= 61
     assert found["repeated_accessions"] == 1

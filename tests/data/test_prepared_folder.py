@@ -76,7 +76,7 @@ def test_a_folder_that_is_none_or_damaged_or_older_is_refused(tmp_path):
 def test_the_length_order_is_the_same_sorted_a_few_proteins_at_a_time(tmp_path, monkeypatch):
     records = records_of([*sequences(300, longest=40), *sequences(20)])
     expected = prepared(tmp_path / "at_once", records)
-    monkeypatch.setattr("protein_performer.data.preparing.length_index._SORTED", 7)
+    monkeypatch.setattr("protein_performer.data.preparing.length_index._PIECE", 7)
     found = prepared(tmp_path / "in_pieces", records)
     found["sources"] = expected["sources"]
     assert found == expected

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from protein_performer.data.preparing.preprocessing import (
     ProteinPreprocessing,
     check_policy,
 )
-from protein_performer.data.preparing.tokenizer import Part, Tokenized, count_tokens, digest_each
+from protein_performer.data.preparing.tokenizer import Tokenized, digest_each, share_out
 from protein_performer.data.reading.reader import Place, PlacedBlock
 from protein_performer.data.reading.record import ReadCounts
 from protein_performer.data.reading.text_blocks import TextBlock
@@ -114,12 +114,6 @@ class BookPreprocessing(Preprocessing):
             raise UserError("expected at least one book with text in it, the sources have none")
 
 
-class _Book(NamedTuple):
-    accession: str
-    split: int
-    tokens: NDArray[np.uint8]
-
-
 class BookTokenizer:
     """The `BlockTokenizer` of books."""
 
@@ -136,46 +130,30 @@ class BookTokenizer:
         Raises: UserError for a byte that is not UTF-8 under the policy `error`.
         """
         read, characters = ReadCounts(), [ResidueCounts() for _ in SPLITS]
-        books = [
-            self._encode(block, read, characters) for block in blocks if _has_text(block, read)
-        ]
-        kept = [book for book in books if len(book.tokens)]
-        parts = [
-            self._part([book for book in kept if book.split == number], counts)
-            for number, counts in enumerate(characters)
-        ]
-        digests = np.column_stack(
-            [
-                digest_each(_join(kept), _lengths(kept)),
-                digest_names([book.accession for book in kept]),
-            ]
+        names: list[str] = []
+        codes: list[NDArray[np.uint8]] = []
+        for block in blocks:
+            if not block.text:
+                read.note("blank", block.where)
+                continue
+            names.append(accession(block.where))
+            counts = characters[_split_of(names[-1])]
+            codes.append(
+                self.alphabet.encode(block.text, self.policy, counts=counts, where=block.where)
+            )
+            read.records += 1
+            read.residues += len(block.text)
+        lengths = np.array([len(each) for each in codes], dtype=np.int64)
+        tokens = np.concatenate([np.zeros(0, np.uint8), *codes])
+        digests = np.column_stack([digest_each(tokens, lengths), digest_names(names)])
+        split = np.array([_split_of(name) for name in names], dtype=np.uint8)
+        return share_out(
+            names, lengths, tokens, digests, split, characters, read, len(self.alphabet)
         )
-        split = np.array([book.split for book in kept], dtype=np.uint8)
-        return Tokenized(parts, digests, split, read, emptied=len(books) - len(kept))
-
-    def _encode(self, block: TextBlock, read: ReadCounts, characters: list[ResidueCounts]) -> _Book:
-        name = accession(block.where)
-        split = SPLIT_OF_FOLDER[name.partition("/")[0]]
-        tokens = self.alphabet.encode(
-            block.text, self.policy, counts=characters[split], where=block.where
-        )
-        read.records += 1
-        read.residues += len(block.text)
-        return _Book(name, split, tokens)
-
-    def _part(self, books: list[_Book], characters: ResidueCounts) -> Part:
-        tokens = _join(books)
-        names = "".join(f"{book.accession}\n" for book in books).encode()
-        by_token = count_tokens(tokens, len(self.alphabet))
-        return Part(names, _lengths(books), tokens, by_token, characters)
 
 
-def _join(books: list[_Book]) -> NDArray[np.uint8]:
-    return np.concatenate([np.zeros(0, np.uint8), *(book.tokens for book in books)])
-
-
-def _lengths(books: list[_Book]) -> NDArray[np.int64]:
-    return np.array([len(book.tokens) for book in books], dtype=np.int64)
+def _split_of(name: str) -> int:
+    return SPLIT_OF_FOLDER[name.partition("/")[0]]
 
 
 def accession(name: str) -> str:
@@ -208,12 +186,6 @@ def _log_others(names: Sequence[str]) -> None:
                 "%s: %s file(s) are no .txt and not read, such as %s",
                 *(folder, f"{len(others):,}", min(others)),
             )
-
-
-def _has_text(block: TextBlock, read: ReadCounts) -> bool:
-    if not block.text:
-        read.note("blank", block.where)
-    return bool(block.text)
 
 
 def _read(name: str) -> bytes:

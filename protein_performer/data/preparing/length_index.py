@@ -1,16 +1,16 @@
-"""The length order of a split: a counting sort in two passes over its shards."""
+"""The length order of a split, sorted in a map of a file, whose pages the system may write back."""
 
-from itertools import pairwise
-from typing import NamedTuple
+import tempfile
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.preparing.tokenizer import count_tokens
+from protein_performer.data.preparing.tokenizer import copy_runs, count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
-_SORTED = 2**15  # proteins sorted at once
-_TOGETHER = 2**20  # residues counted at once, and one more protein
+_INDEX_BITS = np.uint64(36)  # of a key; the length is above
+_PIECE = 2**16  # proteins looked at together
 
 
 class SplitCounts(NamedTuple):
@@ -26,69 +26,47 @@ def write_index(
 ) -> SplitCounts:
     """Write `by_length.npy` and `length_counts.npy` of a split, and count what takes part.
 
-    Equal lengths keep the order of the shards. Beside the arrays written, memory is that of one
-    shard's offsets.
+    Equal lengths keep the order of the shards. Memory is that of one shard.
 
     Args:
         split: whose shards are complete.
         duplicate: (stored proteins,) True where one is left out.
         stored_tokens: (V,) occurrences of each token in the shards, duplicates included.
     """
-    length_counts = np.zeros(1, dtype=np.int64)
     by_token = stored_tokens.copy()
+    keys = np.zeros(0, np.uint64)
+    if len(duplicate):
+        with tempfile.TemporaryFile(dir=split.folder) as file:
+            keys = np.memmap(file, np.uint64, "w+", shape=(len(duplicate),))
+    proteins = 0
     for shard in range(split.num_shards):
-        keep, lengths = _kept_lengths(split, shard, duplicate)
-        here = np.bincount(lengths[keep], minlength=len(length_counts))
-        here[: len(length_counts)] += length_counts
-        length_counts = here
-        by_token -= _count_tokens(split, shard, np.flatnonzero(~keep), len(by_token))
-    np.save(split.folder / LENGTH_COUNTS, length_counts)
-    _write_by_length(split, duplicate, length_counts)
-    residues = int(length_counts @ np.arange(len(length_counts)))
-    return SplitCounts(int(length_counts.sum()), residues, by_token)
+        lengths, first = split.lengths(shard), shard * split.shard_proteins
+        left_out = duplicate[first : first + len(lengths)]
+        rows = np.flatnonzero(~left_out)
+        here = lengths[rows].astype(np.uint64) << _INDEX_BITS | (first + rows).astype(np.uint64)
+        keys[proteins : proteins + len(here)] = here
+        proteins += len(here)
+        if left_out.any():
+            copies = copy_runs(split.shard(shard)[0], lengths, left_out)
+            by_token -= count_tokens(copies, len(by_token))
+    keys = keys[:proteins]
+    keys.sort()
+    counts = _write(split, keys, np.uint32 if len(duplicate) <= 2**32 else np.uint64)
+    np.save(split.folder / LENGTH_COUNTS, counts)
+    return SplitCounts(proteins, int(counts @ np.arange(len(counts))), by_token)
 
 
-def _write_by_length(
-    split: StoredSplit, duplicate: NDArray[np.bool_], length_counts: NDArray[np.int64]
-) -> None:
-    dtype = np.uint32 if len(duplicate) <= 2**32 else np.uint64
-    path, proteins = split.folder / BY_LENGTH, int(length_counts.sum())
-    if proteins == 0:
+def _write(split: StoredSplit, keys: NDArray[np.uint64], dtype: Any) -> NDArray[np.int64]:
+    """Write the indices; (longest + 1,) how many there are of each length."""
+    path = split.folder / BY_LENGTH
+    if not len(keys):
         np.save(path, np.zeros(0, dtype))
-        return
-    order = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(proteins,))
-    place = np.cumsum(length_counts) - length_counts  # of the next protein of each length
-    for shard in range(split.num_shards):
-        keep, lengths = _kept_lengths(split, shard, duplicate)
-        for begin in range(0, len(lengths), _SORTED):
-            rows = begin + np.flatnonzero(keep[begin : begin + _SORTED])
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-            here = np.bincount(lengths[rows], minlength=len(length_counts))
-            within = np.arange(len(rows)) - np.repeat(np.cumsum(here) - here, here)
-            order[place[lengths[rows]] + within] = rows + shard * split.shard_proteins
-            place += here
+        return np.zeros(1, dtype=np.int64)
+    counts = np.zeros(int(keys[-1] >> _INDEX_BITS) + 1, dtype=np.int64)
+    order = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=keys.shape)
+    for begin in range(0, len(keys), _PIECE):
+        here = keys[begin : begin + _PIECE]
+        order[begin : begin + len(here)] = here & ((1 << _INDEX_BITS) - np.uint64(1))
+        counts += np.bincount((here >> _INDEX_BITS).astype(np.int64), minlength=len(counts))
     order.flush()
-
-
-def _kept_lengths(
-    split: StoredSplit, shard: int, duplicate: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    lengths = split.lengths(shard)
-    first = shard * split.shard_proteins
-    return ~duplicate[first : first + len(lengths)], lengths
-
-
-def _count_tokens(
-    split: StoredSplit, shard: int, rows: NDArray[np.int64], vocabulary_size: int
-) -> NDArray[np.int64]:
-    counts = np.zeros(vocabulary_size, dtype=np.int64)
-    if not len(rows):
-        return counts
-    tokens, offsets = split.shard(shard)
-    begins, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-    part = np.cumsum(ends - begins) // _TOGETHER
-    first = np.flatnonzero(np.diff(part, prepend=-1))  # row of each part
-    for low, high in pairwise([*first.tolist(), len(rows)]):
-        bounds = zip(begins[low:high].tolist(), ends[low:high].tolist(), strict=True)
-        counts += count_tokens(np.concatenate([tokens[a:b] for a, b in bounds]), vocabulary_size)
     return counts

@@ -21,7 +21,7 @@ from protein_performer.data.splits import SPLITS, SplitRule
 
 _BUNDLE = 1 << 20  # bytes of text encoded at once: each bundle costs some fifty calls of numpy
 _PAIRS = 2**16  # counted at once: they stay in a core's cache, though 8 bytes each
-_RARE, _OUTSIDE, _LOWER = 1, 2, 4  # what is told of a character
+_RARE, _OUTSIDE, _LOWER = 1, 2, 4  # kinds of odd characters
 
 
 class Bundle(NamedTuple):
@@ -151,29 +151,25 @@ class Tokenizer:
         lengths, accessions, families = records.lengths, records.accessions, records.families
         if self.policy == "skip" and outside.any():
             lengths = lengths - np.bincount(record[outside], minlength=len(lengths))
-        digests = digest_each(tokens, lengths)
-        names = digest_names(accessions)
-        split = self.rule.assign(names, digests[:, 0], families)
-        kept = lengths > 0
-        parts = [
-            self._part(accessions, lengths, tokens, kept & (split == number))
-            for number in range(len(SPLITS))
-        ]
-        for number, part in enumerate(parts):
-            self._count(part.characters, kinds[split[record] == number])
-        all_digests = np.column_stack([digests, names])
-        emptied = int(np.count_nonzero(~kept))
-        return Tokenized(parts, all_digests[kept], split[kept], counts, emptied)
+        names, sequences = digest_names(accessions), digest_each(tokens, lengths)
+        split = self.rule.assign(names, sequences[:, 0], families)
+        characters = [self._count(kinds[split[record] == number]) for number in range(len(SPLITS))]
+        for number, each in enumerate(characters):
+            each.residues = int(lengths[split == number].sum())
+        digests = np.column_stack([sequences, names])
+        return share_out(
+            accessions, lengths, tokens, digests, split, characters, counts, len(self.alphabet)
+        )
 
     def _look_up(
         self, residues: bytes
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
-        """Codes, 255 if outside the alphabet; where what is told of stands, and what is told."""
+        """Codes, 255 if outside the alphabet; where odd characters stand, and of which kinds."""
         letters = np.frombuffer(residues, dtype=np.uint8)
         codes = np.frombuffer(residues.translate(self._codes), dtype=np.uint8)
-        told = codes >= self.alphabet.standard_codes.stop
-        told |= letters >= self._lowest_lower
-        at = np.flatnonzero(told)
+        odd = codes >= self.alphabet.standard_codes.stop
+        odd |= letters >= self._lowest_lower
+        at = np.flatnonzero(odd)
         kinds = self._kinds[letters[at]]
         return codes, at[kinds > 0], kinds[kinds > 0]
 
@@ -188,29 +184,44 @@ class Tokenizer:
         where = f"{record_place(blocks[number], record)}: record {here.accessions[record]}"
         self.alphabet.encode(sequence, where=where)
 
-    def _part(
-        self,
-        accessions: list[str],
-        lengths: NDArray[np.int64],
-        tokens: NDArray[np.uint8],
-        here: NDArray[np.bool_],
-    ) -> Part:
-        rows = np.flatnonzero(here)
-        names = [accessions[i] for i in rows.tolist()]
-        part = _copy_runs(tokens, lengths, here)
-        by_token = count_tokens(part, len(self.alphabet))
-        written = "\n".join([*names, ""]).encode()
-        return Part(written, lengths[here], part, by_token, ResidueCounts(residues=part.size))
-
-    def _count(self, characters: ResidueCounts, kinds: NDArray[np.uint8]) -> None:
-        characters.lower_case += int(np.count_nonzero(kinds & _LOWER))
-        characters.rare += int(np.count_nonzero(kinds & _RARE))
+    def _count(self, kinds: NDArray[np.uint8]) -> ResidueCounts:
         outside = int(np.count_nonzero(kinds & _OUTSIDE))
-        characters.unknown += outside if self.policy == "unknown" else 0
-        characters.skipped += outside if self.policy == "skip" else 0
+        return ResidueCounts(
+            lower_case=int(np.count_nonzero(kinds & _LOWER)),
+            rare=int(np.count_nonzero(kinds & _RARE)),
+            unknown=outside if self.policy == "unknown" else 0,
+            skipped=outside if self.policy == "skip" else 0,
+        )
 
 
-def _copy_runs(
+def share_out(
+    names: list[str],
+    lengths: NDArray[np.int64],
+    tokens: NDArray[np.uint8],
+    digests: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+    characters: Sequence[ResidueCounts],
+    read: ReadCounts,
+    vocabulary_size: int,
+) -> Tokenized:
+    """N encoded records to the parts of their splits; those without a residue are left out.
+
+    Args:
+        names, lengths, tokens, digests, split: of all of them, in order; see `Part`, `Tokenized`.
+        characters: of each split.
+        read: what the parser counted.
+        vocabulary_size: V.
+    """
+    kept, parts = lengths > 0, []
+    for number, counts in enumerate(characters):
+        here = kept & (split == number)
+        lines = "\n".join([*(names[i] for i in np.flatnonzero(here).tolist()), ""]).encode()
+        part = copy_runs(tokens, lengths, here)
+        parts.append(Part(lines, lengths[here], part, count_tokens(part, vocabulary_size), counts))
+    return Tokenized(parts, digests[kept], split[kept], read, int(np.count_nonzero(~kept)))
+
+
+def copy_runs(
     tokens: NDArray[np.uint8], lengths: NDArray[np.int64], here: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
     """The tokens of the sequences that are `here`, neighbours in one go."""
@@ -267,7 +278,7 @@ def _codes_of_characters(alphabet: Alphabet) -> bytes:
 
 
 def _kinds_of_characters(alphabet: Alphabet) -> NDArray[np.uint8]:
-    """For each byte, what is told of it."""
+    """For each byte, which kinds of odd it is."""
     kinds = np.full(256, _OUTSIDE, dtype=np.uint8)
     for letter in alphabet.letters:
         kinds[ord(letter)] = _RARE if letter in alphabet.rare else 0
