@@ -195,7 +195,8 @@ class ProteinDataModule(pl.LightningDataModule):
                 f"{self.head:,}",
             )
         report = self.report()
-        log.info("%s\nin full: %s", report.summary(), keep_report(report, self.folder))
+        kept = keep_report(report, self.folder)
+        log.info("%s%s", report.summary(), f"\nin full: {kept}" if kept else "")
 
     def teardown(self, stage: str) -> None:
         """Log what training read, if that is not done yet."""

@@ -106,12 +106,18 @@ def _describe_batches(
     )
 
 
-def keep_report(report: DataReport, folder: Path) -> Path:
-    """Write what does not depend on the batches into the prepared folder, once; the file."""
+def keep_report(report: DataReport, folder: Path) -> Path | None:
+    """Write what does not depend on the batches into the prepared folder, once.
+
+    Returns: the file; None in a folder that is there to be read only.
+    """
     path = folder / REPORT_FILE
-    if not path.exists():
-        with replacing(path) as partial:
-            partial.write_text(f"{report.folder}\n")
+    try:
+        if not path.exists():
+            with replacing(path) as partial:
+                partial.write_text(f"{report.folder}\n")
+    except OSError:
+        return None
     return path
 
 

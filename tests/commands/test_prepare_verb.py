@@ -1,15 +1,19 @@
 """`protein-performer prepare`, as a person types it."""
 
+import errno
 import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from protein_performer import cli
-from protein_performer.data.manifest import open_split, read_manifest
+from protein_performer.data.manifest import open_split, read_manifest, verify
+from protein_performer.data.preparing.appended_file import AppendedFile
 
 
 def write(path: Path, count: int = 300) -> Path:
@@ -101,6 +105,37 @@ def test_the_report_is_the_same_whenever_it_is_made(prepared: Path) -> None:
     assert cli.main(command) == 0
     assert {name: (out / name).read_bytes() for name in before} == before
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_the_same_command_many_times_at_once_makes_one_folder(tmp_path: Path) -> None:
+    source = write(tmp_path / "p.fasta.gz")
+    command = [sys.executable, "-m", "protein_performer.cli", "prepare", str(source)]
+    runs = [subprocess.Popen([*command, str(tmp_path / "out"), "--workers", "0"]) for _ in range(3)]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    assert verify(tmp_path / "out").proteins == 300
+    assert {"report.json", "report.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert not list(tmp_path.glob("**/*.partial"))
+
+
+@pytest.mark.parametrize("place", ["missing", "file", "unwritable"])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "p.fasta.gz")
+    out = tmp_path / "place" / "out"
+    if place == "file":
+        out.parent.write_text("")
+    if place == "unwritable":  # a superuser may write everywhere
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(AppendedFile, "write", refuse)
+    code = cli.main(["prepare", str(source), str(out), "--workers", "0"])
+    assert code == (0 if place == "missing" else 1)
+    printed = capsys.readouterr().err
+    assert ("cannot be written there" in printed) == (place != "missing")
+    assert "Traceback" not in printed
 
 
 def test_verify_finds_nothing_wrong(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

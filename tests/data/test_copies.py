@@ -4,6 +4,7 @@ import pytest
 from made_up import sequences, write_clusters
 from preparing import prepared, records_of, stored
 
+from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SPLITS, SplitRule
 
@@ -60,3 +61,17 @@ def test_copies_across_splits_are_counted_and_none_remains(tmp_path):
     assert across["train"] > 100
     assert across["test"] == 0  # OOD would come before it, but there is none
     assert sum(split["duplicates"] for split in manifest["splits"].values()) == 300
+
+
+@pytest.mark.parametrize("ood", [0.5, 1])
+def test_records_that_the_table_of_clusters_does_not_name_are_counted(tmp_path, ood):
+    """They may be relatives of held-out ones, but where the table names these alone (ood=1)."""
+    proteins = sequences(60, seed=6)
+    clusters = write_clusters(tmp_path / "clusters.tsv", 45)
+    rule = SplitRule(val=0.1, test=0.1, ood=ood, clusters=str(clusters))
+    manifest = prepared(tmp_path / "out", records_of(proteins), rule=rule)
+    assert manifest["unlisted_accessions"] == 15
+    lengths = {name: stored(tmp_path / "out", name).length_counts() for name in SPLITS}
+    warnings = describe_folder(manifest, lengths).warnings
+    assert [w for w in warnings if "15 record(s) that" in w and "relatives" in w] == warnings
+    assert len(warnings) == (ood < 1)

@@ -1,7 +1,11 @@
 """The data module: what its loaders hand over, whatever the ranks, workers and batch size."""
 
+import errno
 import gzip
+import logging
+import os
 import pickle
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -270,3 +274,38 @@ def test_the_smallest_batch_bounds_the_ranks():
     BatchSampler(order, np.arange(9).take, world_size=3)
     with pytest.raises(UserError, match="holds 3 row"):
         BatchSampler(order, np.arange(9).take, world_size=4)
+
+
+def test_the_log_has_a_few_lines_and_the_folder_the_report(tmp_path, caplog):
+    module = data_module(tmp_path, max_length=150)
+    with caplog.at_level(logging.INFO):
+        module.setup("fit")
+    (told,) = [each.getMessage() for each in caplog.records if "records read" in each.getMessage()]
+    path = module.folder / "report.txt"
+    assert len(told.splitlines()) <= 6
+    assert f"in full: {path}" in told
+    assert str(module.report().folder) in path.read_text()
+    counted = module.report().batches["train"]
+    assert f"in {counted.batches:,} batches" in told
+    assert f"{counted.cut_proteins:,} cut by {counted.cut_residues:,} residues" in told
+
+
+def test_a_prepared_folder_may_be_there_to_be_read_only(tmp_path, monkeypatch):
+    folder = data_module(tmp_path).folder
+    data_module(tmp_path).prepare_data()
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    data_module(tmp_path, sources=None, splits=None, prepared=folder).setup("fit")
+    assert not (folder / "report.txt").exists()
+    joined = {"context": "concat", "max_length": 101, "crop": None}
+    with pytest.raises(UserError, match=r"concat: cannot be written .Permission denied"):
+        data_module(tmp_path, sources=None, splits=None, prepared=folder, **joined).setup("fit")
+
+
+def test_an_odd_residue_policy_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.residue_policy: expected one of .*got 'foo'"):
+        data_module(tmp_path, residue_policy="foo")

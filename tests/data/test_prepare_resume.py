@@ -1,7 +1,9 @@
 """A preparation that is killed goes on, and what comes out is the same, byte for byte."""
 
 import json
+import logging
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,3 +164,60 @@ def test_two_at_once_make_one_folder(whole):
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert files_of(out) == expected
+
+
+@pytest.fixture
+def broken_off(whole, in_small_pieces):
+    """A preparation that was stopped midway: its folder, and the function that goes on with it."""
+    folder, sources, expected = whole
+    out = folder / "broken_off"
+
+    def stop(done, total, records):
+        if records > 900:
+            raise Stop
+
+    with pytest.raises(Stop):
+        prepare(sources, out, how(folder), on_progress=stop, commit_seconds=0)
+    growing = out.with_name(f".{out.name}.partial")
+
+    def go_on():
+        prepare(sources, out, how(folder), commit_seconds=0)
+        assert files_of(out) == expected
+
+    yield growing, go_on
+    shutil.rmtree(out)
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "flipped":
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "missing"])
+@pytest.mark.parametrize(
+    "name",
+    ["journal.json", "digests", "train/00000.tokens", "train/00001.offsets", "val/00000.tokens"],
+)
+def test_a_damaged_folder_is_not_gone_on_with(broken_off, caplog, name, kind):
+    growing, go_on = broken_off
+    assert (growing / "train" / "00002.tokens").exists()  # so that 00000 is finished
+    damage(growing / name, kind)
+    with caplog.at_level(logging.WARNING):
+        go_on()
+    if (name, kind) != ("journal.json", "missing"):
+        assert "begun anew, since it is damaged" in caplog.text
+
+
+def test_a_link_in_the_folders_place_is_not_written_through(whole, tmp_path):
+    folder, sources, expected = whole
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "file").write_text("mine")
+    (tmp_path / ".out.partial").symlink_to(tmp_path / "victim")
+    prepare(sources, tmp_path / "out", how(folder))
+    assert files_of(tmp_path / "out") == expected
+    assert files_of(tmp_path / "victim") == {"file": b"mine"}

@@ -63,3 +63,13 @@ def test_the_config_builds_the_readmes_splits(sample, monkeypatch, objective):
     if objective != "causal":
         expected = (0.8, 0.1) if objective == "mlm" else (0.1, 0.8)
         assert (ours.objective.mask, ours.objective.random) == expected
+
+
+@pytest.mark.parametrize("data", ["sample", "concat", "whole", "homologs"])
+def test_every_config_of_the_sample_makes_batches_as_it_is(sample, monkeypatch, data):
+    monkeypatch.chdir(sample)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=[f"data={data}"])
+    module = instantiate(config.data)
+    for loader in (module.train_dataloader(), module.val_dataloader(), *module.test_dataloader()):
+        assert next(iter(loader)).mask.any()

@@ -1,6 +1,5 @@
 """Arrays that follow from a split, kept beside its shards: made once, then mapped."""
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.data.shards import StoredSplit
+from protein_performer.errors import UserError
 
 
 class DerivedArrays:
@@ -38,17 +38,19 @@ def derive(folder: Path, write: Callable[[Path], None]) -> DerivedArrays:
         write: writes them into the folder that it is given.
     """
     if not folder.is_dir():
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        prefix = f".{folder.name}-"
         try:
-            write(partial)
-            partial.chmod(0o755)  # mkdtemp's is for its owner alone
-            try:
-                partial.rename(folder)
-            except OSError:  # another process was faster
-                if not folder.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as scratch:
+                made = Path(scratch) / folder.name
+                made.mkdir()
+                write(made)
+                made.rename(folder)
+        except OSError as error:
+            if not folder.is_dir():  # else another process was faster
+                raise UserError(
+                    f"{folder}: cannot be written ({error.strerror or error}). For rows of several"
+                    " proteins an index is kept beside the shards: prepare into a folder of yours."
+                ) from None
     return DerivedArrays(folder)
 
 

@@ -106,11 +106,11 @@ class _OpenShard:
             for kind in SHARD_FILES:
                 path = shard_path(folder, shard, kind)
                 self._files[kind] = AppendedFile(path, state and state["files"][kind])
-        except UserError:
+            if state is None:
+                self._files["offsets"].write(np.zeros(1, "<u8").tobytes())
+        except (UserError, OSError):
             self.close()
             raise
-        if state is None:
-            self._files["offsets"].write(np.zeros(1, "<u8").tobytes())
 
     def append(self, names: bytes, lengths: NDArray[np.int64], tokens: NDArray[np.uint8]) -> None:
         ends = (self.residues + np.cumsum(lengths)).astype("<u8")
