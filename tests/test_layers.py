@@ -65,8 +65,13 @@ LIBRARIES = {
     "fsspec": {"data.reading.remote"},
     "requests": {"data.reading.http_client"},
     "urllib3": {"data.reading.http_client", "data.fetching"},
-    "filelock": {"files", "data.fetching.remote_folder", "training.folder"},
-    "h5py": {"inference.embed"},
+    "filelock": {
+        "files",
+        "inference.embed_files",
+        "data.fetching.remote_folder",
+        "training.folder",
+    },
+    "h5py": {"inference.embedding_hdf5"},
     "pyarrow": {"inference.row_file"},
 }
 

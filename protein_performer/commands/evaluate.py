@@ -10,6 +10,7 @@ time.
 import argparse
 
 from protein_performer.commands.arguments import add_checkpoint, add_sources, load_model, positive
+from protein_performer.commands.progress import progress
 from protein_performer.inference.evaluate import evaluate_source, report_lines
 
 
@@ -29,9 +30,14 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Do it, print what was done, return the figures."""
     model = load_model(args)
     max_length = args.max_length or model.checkpoint.config["data"]["max_length"]
-    figures, counts = evaluate_source(
-        model, args.sources, max_length=max_length, residue_policy=args.residue_policy
-    )
+    with progress("evaluating") as show:
+        figures, counts = evaluate_source(
+            model,
+            args.sources,
+            max_length=max_length,
+            residue_policy=args.residue_policy,
+            on_progress=lambda counts, total: show(counts.proteins, counts.residues, total),
+        )
     for line in report_lines(figures, counts):
         print(line)
     return {**figures, "proteins": counts.proteins, "cut": counts.cut}

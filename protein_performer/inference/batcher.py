@@ -34,11 +34,13 @@ class PaddedRows(NamedTuple):
         tokens: (B, L) int64, on the model's device.
         mask: (B, L) bool, True at tokens; None if there is no padding.
         lengths: L_i of each row.
+        ends: whether `<eos>` is behind the residues.
     """
 
     tokens: Tensor
     mask: Tensor | None
     lengths: list[int]
+    ends: bool
 
     def of_residues(self, output: Tensor, first: int = 1) -> list[Tensor]:
         """The rows of (B, L, F) that belong to residues: column `first` is the first residue's.
@@ -60,7 +62,7 @@ def pad(codes: Sequence[Codes], *, ends: bool, device: torch.device) -> PaddedRo
     tokens = torch.from_numpy(rows.astype(np.int64)).to(device)
     lengths = [len(each) for each in codes]
     mask = None if min(lengths) == max(lengths) else tokens != Alphabet.pad
-    return PaddedRows(tokens, mask, lengths)
+    return PaddedRows(tokens, mask, lengths, ends)
 
 
 def in_batches(

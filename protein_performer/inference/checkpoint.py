@@ -41,6 +41,7 @@ class Checkpoint:
         residue_counts: (V,) how often each token occurs in the training set.
         config: the run's whole resolved config.
         step: optimizer steps taken.
+        path: of the file.
     """
 
     model: ProteinTransformer
@@ -52,6 +53,7 @@ class Checkpoint:
     residue_counts: list[int]
     config: dict[str, Any]
     step: int
+    path: Path
 
 
 def describe(
@@ -86,7 +88,7 @@ def load_checkpoint(path: str | Path, *, trusted_packages: Sequence[str] = ()) -
     contents = _read(path)
     description = _description(contents, path)
     try:
-        return _rebuild(contents, description, trusted_packages)
+        return _rebuild(contents, description, trusted_packages, path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
@@ -112,7 +114,10 @@ def _description(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 
 def _rebuild(
-    contents: Mapping[str, Any], description: Mapping[str, Any], trusted_packages: Sequence[str]
+    contents: Mapping[str, Any],
+    description: Mapping[str, Any],
+    trusted_packages: Sequence[str],
+    path: Path,
 ) -> Checkpoint:
     alphabet = alphabet_from(description["alphabet"])
     config = description["config"]
@@ -135,6 +140,7 @@ def _rebuild(
         residue_counts=description["residue_counts"],
         config=config,
         step=contents["global_step"],
+        path=path,
     )
 
 

@@ -1,111 +1,97 @@
-"""Embeddings of whole FASTA files, streamed into HDF5.
+"""Embeddings of encoded proteins: hidden states of any layers, pooled, whole or by windows.
 
-The file holds matrices rather than one dataset a protein: a twentieth of the overhead, and names
-that may repeat or hold a slash.
-
-Shapes: N proteins, T residues of all of them, E model width.
+Shapes: L_i residues of sequence i, E model width.
 """
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import h5py
-import numpy as np
+import torch
+from torch import Tensor
 
-from protein_performer.alphabet import ResiduePolicy
-from protein_performer.data.reading.sources import Source
-from protein_performer.errors import UserError
-from protein_performer.inference.batched_model import aligned
-from protein_performer.inference.encoded_proteins import (
-    Protein,
-    SourceCounts,
-    in_chunks,
-    read_proteins,
+from protein_performer.inference.batched_model import BatchedModel
+from protein_performer.inference.batcher import Codes, PaddedRows
+from protein_performer.inference.pooling import (
+    Pooling,
+    check_pooling,
+    join_windows,
+    pool,
+    window_begins,
 )
-from protein_performer.inference.trained_model import Pooling, TrainedModel
+
+LAST = (-1,)
 
 
-def embed_file(
-    model: TrainedModel,
-    sources: Source | Sequence[Source],
-    out: Path,
-    *,
+def embed_codes(
+    model: BatchedModel,
+    codes: Sequence[Codes],
     pooling: Pooling = "mean",
-    residue_policy: ResiduePolicy | None = None,
-    dtype: str = "float32",
-    attributes: dict[str, Any] | None = None,
-) -> SourceCounts:
-    """Embed every protein of a source, in its order.
-
-    Writes the datasets `accession` (N,) text, `length` (N,) int64 and `embedding`: (N, E) for
-    `mean`; for `residue` (T, E), with protein i in rows `offset[i]:offset[i + 1]` of it. The file
-    appears under its name when it is complete. Memory is bounded by a thousand proteins.
+    layers: Sequence[int] = LAST,
+    *,
+    window: int | None = None,
+    on_failure: Callable[[int], None] | None = None,
+) -> list[list[Tensor] | None]:
+    """Embed sequences.
 
     Args:
         model: a loaded checkpoint.
-        sources: what `read_records` takes: FASTA(.gz) files or globs.
-        out: the HDF5 file; must not exist.
-        pooling: see `TrainedModel.embed`.
-        residue_policy: of characters outside the alphabet; None as `TrainedModel.encode`.
-        dtype: of the embeddings, float32 or float16.
-        attributes: further facts for the file's attributes.
+        codes: (L_i,) each, without special tokens.
+        pooling: see `pooling.pool`.
+        layers: see `ProteinTransformer.hidden_layers`.
+        window: residues that the model reads at once; longer sequences are read in windows that
+            overlap by half (`pooling.join_windows`). None reads all whole.
+        on_failure: called with the index of a sequence that does not fit into memory alone;
+            without it that is a UserError.
 
-    Raises: UserError for a model of text, an existing `out`, a source that cannot be read or has no
-        protein in it.
+    Returns: for each sequence a float32 tensor on the CPU of each layer, (E,) or, for `residue`,
+        (L_i, E); None for one that failed.
     """
-    model.check_reads_proteins()
-    if out.exists():
-        raise UserError(f"{out}: the file exists. Remove it, or choose another name.")
-    if dtype not in ("float32", "float16"):
-        raise UserError(f"dtype: expected float32 or float16, got {dtype!r}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    counts = SourceCounts()
-    policy = residue_policy or aligned(model.checkpoint.residue_policy)
-    proteins = read_proteins(sources, model.alphabet, policy, counts)
-    with h5py.File(partial, "w") as file:
-        writer = _Writer(file, model.width, pooling, dtype)
-        file.attrs.update({"pooling": pooling, **(attributes or {})})
-        for chunk in in_chunks(proteins):
-            rows = model.embed_codes([protein.codes for protein in chunk], pooling)
-            writer.append(chunk, rows)
-    os.replace(partial, out)
-    return counts
+    check_pooling(pooling, model.network.causal)
+    if window is None:
+        return _embed(model, codes, pooling, layers, on_failure)
+    long = [i for i, each in enumerate(codes) if len(each) > window]
+    short = [i for i, each in enumerate(codes) if len(each) <= window]
+    results: list[list[Tensor] | None] = [None] * len(codes)
+
+    def failing(indices: list[int]) -> Callable[[int], None] | None:
+        return None if on_failure is None else lambda i: on_failure(indices[i])
+
+    whole = _embed(model, [codes[i] for i in short], pooling, layers, failing(short))
+    for i, result in zip(short, whole, strict=True):
+        results[i] = result
+    inner: Pooling = pooling if pooling in ("bos", "eos") else "residue"
+    for i in long:  # one at a time: the states of all its residues are in memory
+        begins = window_begins(len(codes[i]), window)
+        pieces = [codes[i][begin : begin + window] for begin in begins]
+        parts = _embed(model, pieces, inner, layers, failing([i] * len(pieces)))
+        found = [part for part in parts if part is not None]
+        if len(found) == len(parts):
+            results[i] = [
+                join_windows([part[layer] for part in found], begins, len(codes[i]), pooling)
+                for layer in range(len(layers))
+            ]
+    return results
 
 
-class _Writer:
-    """Appends to the datasets of one file."""
+def _embed(
+    model: BatchedModel,
+    codes: Sequence[Codes],
+    pooling: Pooling,
+    layers: Sequence[int],
+    on_failure: Callable[[int], None] | None,
+) -> list[list[Tensor] | None]:
+    def compute(rows: PaddedRows) -> list[list[Tensor] | None]:
+        if tuple(layers) == LAST:
+            states = [model.network.hidden(rows.tokens, rows.mask)]
+        else:
+            states = model.network.hidden_layers(rows.tokens, rows.mask, layers)
+        pooled = [_on_cpu(pool(each.float(), rows, pooling), pooling) for each in states]
+        return [list(of_layers) for of_layers in zip(*pooled, strict=True)]
 
-    def __init__(self, file: h5py.File, width: int, pooling: Pooling, dtype: str) -> None:
-        self.pooling = pooling
-        self.accession = file.create_dataset(
-            "accession", (0,), maxshape=(None,), dtype=h5py.string_dtype(), chunks=(4096,)
-        )
-        self.length = file.create_dataset(
-            "length", (0,), maxshape=(None,), dtype=np.int64, chunks=(4096,)
-        )
-        self.embedding = file.create_dataset(
-            "embedding", (0, width), maxshape=(None, width), dtype=dtype, chunks=(256, width)
-        )
-        if pooling == "residue":
-            self.offset = file.create_dataset(
-                "offset", data=np.zeros(1, np.int64), maxshape=(None,), chunks=(4096,)
-            )
-
-    def append(self, proteins: list[Protein], rows: Any) -> None:
-        lengths = np.array([len(protein.codes) for protein in proteins])
-        _extend(self.accession, [protein.accession for protein in proteins])
-        _extend(self.length, lengths)
-        if self.pooling == "mean":
-            _extend(self.embedding, np.stack([each.numpy() for each in rows]))
-            return
-        _extend(self.offset, int(self.offset[-1]) + np.cumsum(lengths))
-        _extend(self.embedding, np.concatenate([each.numpy() for each in rows]))
+    return model.map_rows(codes, compute, on_failure=on_failure)
 
 
-def _extend(dataset: h5py.Dataset, values: Any) -> None:
-    start = dataset.shape[0]
-    dataset.resize(start + len(values), axis=0)
-    dataset[start:] = values
+def _on_cpu(results: list[Tensor], pooling: Pooling) -> list[Tensor]:
+    """Copies that do not hold the batch; vectors go in one transfer."""
+    if pooling == "residue":
+        return [each.to("cpu", copy=True) for each in results]
+    return list(torch.stack(results).cpu().unbind())

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+from protein_performer.addresses import is_address
 from protein_performer.alphabet import Alphabet, ResidueCounts, ResiduePolicy
 from protein_performer.data.reading.columns import parse_records, record_place
 from protein_performer.data.reading.reader import Place, read_from
@@ -53,6 +55,8 @@ def read_proteins(
     alphabet: Alphabet,
     policy: ResiduePolicy,
     counts: SourceCounts,
+    *,
+    longest: int | None = None,
 ) -> Iterator[Protein]:
     """The proteins of files, in their order.
 
@@ -62,6 +66,7 @@ def read_proteins(
         policy: of characters outside it.
         counts: where to add what was met; a protein of which the policy leaves nothing counts as
             an empty record.
+        longest: the most residues that the model can read; None without a limit.
 
     Raises: UserError, naming file, line and accession; and at the end if there was no protein.
     """
@@ -71,11 +76,28 @@ def read_proteins(
             if not len(codes):
                 counts.reading.note("empty", f"{record_place(block, index)} ({record.accession})")
                 continue
+            if longest is not None and len(codes) > longest:
+                raise UserError(
+                    f"{record_place(block, index)}: {record.accession} has {len(codes):,} residues,"
+                    f" the model reads at most {longest:,}. Read its start only (truncate), or"
+                    " overlapping windows of it (window)."
+                )
             counts.proteins += 1
             counts.residues += len(codes)
             yield Protein(record.accession, codes)
     if not counts.proteins:
         raise UserError(f"{sources}: expected proteins, found none")
+
+
+def can_be_read_twice(sources: Sequence[str]) -> bool:
+    """Whether one may look through all of them before the work.
+
+    Standard input is gone then, and an address would be fetched twice.
+    """
+    return not any(
+        is_address(source) or (Path(source).exists() and not Path(source).is_file())
+        for source in sources
+    )
 
 
 def in_chunks(proteins: Iterable[Protein]) -> Iterator[list[Protein]]:

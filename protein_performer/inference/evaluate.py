@@ -4,7 +4,7 @@ The same questions as a run's own test: masks follow from a protein's content, s
 the same in every file, beside any others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,13 @@ from protein_performer.data.batches.collate import Batches
 from protein_performer.data.batches.proteins import ProteinRows
 from protein_performer.data.batches.sampler import BatchKey
 from protein_performer.data.objectives import Codes
-from protein_performer.data.reading.sources import Source
 from protein_performer.inference.batched_model import BatchedModel
-from protein_performer.inference.encoded_proteins import SourceCounts, in_chunks, read_proteins
+from protein_performer.inference.encoded_proteins import (
+    SourceCounts,
+    can_be_read_twice,
+    in_chunks,
+    read_proteins,
+)
 from protein_performer.metrics import ResidueMetrics
 
 
@@ -37,6 +41,10 @@ class EvaluationCounts(SourceCounts):
     cut_residues: int = 0
 
 
+# Called after each chunk with what was scored so far, and all proteins if their number is known.
+OnProgress = Callable[[EvaluationCounts, int | None], None]
+
+
 class _Proteins(list[Codes]):
     """Proteins in memory, in the form in which `ProteinRows` asks for them."""
 
@@ -46,11 +54,12 @@ class _Proteins(list[Codes]):
 
 def evaluate_source(
     model: BatchedModel,
-    sources: Source | Sequence[Source],
+    sources: str | Sequence[str],
     *,
     max_length: int | None = None,
     eval_seed: int = 0,
     residue_policy: ResiduePolicy | None = None,
+    on_progress: OnProgress = lambda counts, total: None,
 ) -> tuple[dict[str, float | int], EvaluationCounts]:
     """Score every protein of a source by the objective that the checkpoint was trained on.
 
@@ -60,6 +69,7 @@ def evaluate_source(
         max_length: residues of a protein that are scored, from its start; None for all.
         eval_seed: of masks; a run's own test uses `data.eval_seed`, 0 by default.
         residue_policy: of characters outside the alphabet; None for the training's.
+        on_progress: see `OnProgress`.
 
     Returns: `accuracy`, `loss`, `perplexity`, `residues`, and `empirical_accuracy` and
         `empirical_perplexity` of the training set's residue frequencies on the same targets; and
@@ -70,12 +80,17 @@ def evaluate_source(
     counts = EvaluationCounts()
     metrics = ResidueMetrics(len(model.alphabet), model.alphabet.first_letter)
     policy = residue_policy or model.checkpoint.residue_policy
+    sources = [sources] if isinstance(sources, str) else sources
+    total = None
+    if can_be_read_twice(sources):  # so that what cannot be read is found before the work
+        total = sum(1 for _ in read_proteins(sources, model.alphabet, policy, SourceCounts()))
     for chunk in in_chunks(read_proteins(sources, model.alphabet, policy, counts)):
         proteins = _Proteins(protein.codes for protein in chunk)
         _score(model, proteins, metrics, max_length or max(map(len, proteins)), eval_seed)
         cut = [len(p) - max_length for p in proteins if max_length and len(p) > max_length]
         counts.cut += len(cut)
         counts.cut_residues += sum(cut)
+        on_progress(counts, total)
     figures: dict[str, float | int] = {k: v.item() for k, v in metrics.compute().items()}
     baseline = EmpiricalBaseline(torch.tensor(model.checkpoint.residue_counts))
     scores = baseline.score(metrics.target_counts)

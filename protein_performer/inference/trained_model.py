@@ -8,14 +8,13 @@ Shapes: L_i residues of sequence i, E model width, V vocabulary, N sequences.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protein_performer.errors import UserError
 from protein_performer.inference.attention_maps import attention_maps
 from protein_performer.inference.batched_model import (
     BatchedModel,
@@ -23,15 +22,15 @@ from protein_performer.inference.batched_model import (
     find_device,
     on_cpu,
 )
-from protein_performer.inference.batcher import Codes, PaddedRows
+from protein_performer.inference.batcher import PaddedRows
 from protein_performer.inference.checkpoint import load_checkpoint
+from protein_performer.inference.embed import embed_codes
 from protein_performer.inference.generation import GeneratedProtein, generate, in_paint
 from protein_performer.inference.likelihood import Method, SequenceScore, score_codes
 from protein_performer.inference.mutations import check_variant, parse_variant
+from protein_performer.inference.pooling import Pooling
 from protein_performer.inference.sampling import Sampling
 from protein_performer.inference.variants import VariantMethod, score_variants
-
-Pooling = Literal["mean", "residue"]
 
 
 def load(
@@ -75,41 +74,37 @@ class TrainedModel(BatchedModel):
 
     @overload
     def embed(
-        self, sequences: str | Sequence[str], pooling: Literal["mean"] = "mean"
+        self,
+        sequences: str | Sequence[str],
+        pooling: Literal["mean", "max", "bos", "eos"] = "mean",
+        *,
+        layer: int = -1,
     ) -> Tensor: ...
 
     @overload
     def embed(
-        self, sequences: str | Sequence[str], pooling: Literal["residue"]
+        self, sequences: str | Sequence[str], pooling: Literal["residue"], *, layer: int = -1
     ) -> list[Tensor]: ...
 
     def embed(
-        self, sequences: str | Sequence[str], pooling: Pooling = "mean"
+        self, sequences: str | Sequence[str], pooling: Pooling = "mean", *, layer: int = -1
     ) -> Tensor | list[Tensor]:
-        """The last hidden states, after the final layer norm.
+        """Hidden states; of the last layer, which is the default, after the final layer norm.
 
         Args:
             sequences: residues, as of `encode`; a single string is one sequence.
-            pooling: `mean` over the residues of each sequence, or `residue`, one row each. A
-                causal model's row i has seen residues 0..i.
+            pooling: `mean` or `max` over the residues of each sequence, the state at `bos` or
+                `eos`, or `residue`, one row each; see `pooling.pool`. A causal model's row i has
+                seen residues 0..i.
+            layer: see `ProteinTransformer.hidden_layers`.
 
-        Returns: (N, E) float32, or a list of (L_i, E) float32.
+        Returns: (N, E) float32, or for `residue` a list of (L_i, E) float32.
         """
-        rows = self.embed_codes(self.encode(sequences), pooling)
+        results = embed_codes(self, self.encode(sequences), pooling, (layer,))
+        rows = [each[0] for each in results if each is not None]
         if pooling == "residue":
             return rows
         return torch.stack(rows) if rows else torch.empty(0, self.width)
-
-    def embed_codes(self, codes: Sequence[Codes], pooling: Pooling) -> list[Tensor]:
-        """As `embed`, of encoded sequences: a result of each."""
-        if pooling not in get_args(Pooling):
-            raise UserError(f"pooling: expected mean or residue, got {pooling!r}")
-
-        def compute(rows: PaddedRows) -> list[Tensor]:
-            states = rows.of_residues(self.network.hidden(rows.tokens, rows.mask).float())
-            return on_cpu(states if pooling == "residue" else [each.mean(0) for each in states])
-
-        return self.map_rows(codes, compute)
 
     def generate(
         self,

@@ -109,6 +109,15 @@ class ModelConfig:
     attention: AttentionConfig
     name: str = "model"
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of a row, special ones included; None if there is no limit.
+
+        Positions or a mechanism may have one; both call it `max_length`.
+        """
+        limits = (self.trunk.max_length, self.attention.options.get("max_length"))
+        return min((limit for limit in limits if limit is not None), default=None)
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "ModelConfig":
         """Read the `model` part of a run's config.

@@ -9,6 +9,7 @@ positions.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -24,6 +25,7 @@ from protein_performer.attention.protocol import (
     Steps,
 )
 from protein_performer.batch import IGNORE, Batch
+from protein_performer.errors import UserError
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.head import initialise_head, make_head
 from protein_performer.model.layers import Block, BlockState, Rotation
@@ -110,8 +112,7 @@ class ProteinTransformer(nn.Module):
         if mask is None:
             return self._hidden(tokens, None)
         order = tokens_first(mask)
-        states = self._hidden(tokens.gather(1, order), mask.gather(1, order))
-        return torch.empty_like(states).scatter(1, order[..., None].expand_as(states), states)
+        return _restore(self._hidden(tokens.gather(1, order), mask.gather(1, order)), order)
 
     def _hidden(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """`hidden`, of rows whose padding is on the right."""
@@ -127,6 +128,46 @@ class ProteinTransformer(nn.Module):
                 x = block(x, mask, rotation)
         states: Tensor = self.norm(x)
         return states
+
+    def hidden_layers(
+        self, tokens: Tensor, mask: Tensor | None, layers: Sequence[int]
+    ) -> list[Tensor]:
+        """Hidden states of several layers.
+
+        Args:
+            tokens, mask: as of `hidden`.
+            layers: 0 for what enters the first block, i for what leaves block i; the last one is
+                `hidden`, after the final LN. Negative ones count from the end, as in Python.
+
+        Returns: (B, L, E) for each; of a reversible trunk the mean of its two streams.
+        Raises: UserError for a layer that there is not.
+        """
+        self.check_layers(layers)
+        order = None if mask is None else tokens_first(mask)
+        if order is not None and mask is not None:
+            tokens, mask = tokens.gather(1, order), mask.gather(1, order)
+        x, rotation = self._embed(tokens, token_positions(tokens.shape[-1], mask, tokens.device))
+        first = second = x
+        states = [x]
+        for block in self._blocks():
+            first = first + block.attend(second, mask, rotation)
+            if self.trunk.residual == "reversible":
+                second = second + block.feed_forward(first)
+            else:
+                first = second = first + block.feed_forward(first)
+            states.append((first + second) / 2)
+        states[-1] = self.norm(states[-1])
+        return [_restore(states[layer], order) for layer in layers]
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Raise UserError for a layer that there is not; see `hidden_layers`."""
+        depth = len(self.blocks)
+        for layer in layers:
+            if not -depth - 1 <= layer <= depth:
+                raise UserError(
+                    f"layers: expected {-depth - 1} to {depth} of a model of {depth} blocks, got"
+                    f" {layer}"
+                )
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Rotation | None]:
         """What enters the first block, and what turns the queries and keys of all."""
@@ -183,10 +224,8 @@ class ProteinTransformer(nn.Module):
         x, rotation = self._embed(tokens, positions)
         x, blocks = self._step_blocks(x, mask, rotation, state.blocks)
         logits: Tensor = self.head(self.norm(x))
-        if order is not None:
-            logits = torch.empty_like(logits).scatter(1, order[..., None].expand_as(logits), logits)
         added = length if mask is None else mask.sum(-1)
-        return logits, ModelState(state.lengths + added, blocks)
+        return _restore(logits, order), ModelState(state.lengths + added, blocks)
 
     def _step_blocks(
         self,
@@ -236,6 +275,11 @@ class ProteinTransformer(nn.Module):
                     if linear.bias is not None:
                         nn.init.zeros_(linear.bias)
         initialise_head(self.head, std)
+
+
+def _restore(x: Tensor, order: Tensor | None) -> Tensor:
+    """(B, L, F) rows whose tokens `tokens_first` moved to the left, back where they stood."""
+    return x if order is None else torch.empty_like(x).scatter(1, order[..., None].expand_as(x), x)
 
 
 def _share_across_layers(mechanisms: list[nn.Module]) -> None:

@@ -1,78 +1,121 @@
-import h5py
+"""What an embedding is: pooling, layers, windows; and that it depends on nothing else."""
+
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from tiny import tiny_config, write_checkpoint
+import torch
+from tiny import RELU, SOFTMAX, tiny_config, write_checkpoint
+from torch.testing import assert_close
 
 import protein_performer as pp
 from protein_performer.errors import UserError
-from protein_performer.inference import encoded_proteins
-from protein_performer.inference.embed import embed_file
+from protein_performer.inference.embed import embed_codes
+from protein_performer.inference.pooling import window_begins
 
-LONG_HEADER = "x" * 300
-FASTA = f""">tr|A0A1|A_B first
-MKTAYIAK
-QR
->a/b twice
-ACDEF
->a/b twice
-ACDEFGHIKL
->{LONG_HEADER}
-M
-"""
+MECHANISMS = {
+    "softmax": SOFTMAX,
+    "relu": RELU,
+    "favor": RELU | {"feature_map": "softmax"},
+    "window": {"_target_": "protein_performer.attention.sliding_window.SlidingWindow", "window": 3},
+    "reformer": {"_target_": "protein_performer.attention.reformer.reformer.Reformer", "chunk": 4},
+    "linformer": {
+        "_target_": "protein_performer.attention.linformer.Linformer",
+        "max_length": 70,
+        "num_keys": 8,
+    },
+    "values": {"_target_": "protein_performer.attention.identity.Values"},
+}
+PROTEIN = "MKTAYIAKQRQISFVKSHFSRQ"
 
 
-@pytest.fixture
-def model(tmp_path):
-    write_checkpoint(tmp_path / "a.ckpt", tiny_config())
+def load(tmp_path, objective="mlm", attention=SOFTMAX, **trunk):
+    write_checkpoint(tmp_path / "a.ckpt", tiny_config(objective, attention, **trunk))
     return pp.load(tmp_path / "a.ckpt", device="cpu")
 
 
-@pytest.fixture
-def fasta(tmp_path):
-    path = tmp_path / "proteins.fasta"
-    path.write_text(FASTA)
-    return str(path)
+def random_proteins(count, longest=60):
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, longest, count)
+    return ["".join(generator.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in lengths]
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 1000])
-def test_every_record_has_its_row_in_the_order_of_the_file(
-    model, fasta, tmp_path, monkeypatch, at_once
-):
-    monkeypatch.setattr(encoded_proteins, "CHUNK_RECORDS", at_once)
-    out = tmp_path / "deep" / "out.h5"
-    counts = embed_file(model, fasta, out, attributes={"checkpoint": "a.ckpt"})
-    assert (counts.proteins, counts.residues) == (4, 26)
-    wanted = model.embed(["MKTAYIAKQR", "ACDEF", "ACDEFGHIKL", "M"]).numpy()
-    with h5py.File(out) as file:
-        assert file["accession"].asstr()[:].tolist() == ["A0A1", "a/b", "a/b", LONG_HEADER]
-        assert file["length"][:].tolist() == [10, 5, 10, 1]
-        np.testing.assert_allclose(file["embedding"][:], wanted, rtol=1e-5, atol=1e-5)
-        assert file.attrs["pooling"] == "mean"
-        assert file.attrs["checkpoint"] == "a.ckpt"
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+@pytest.mark.parametrize("name", MECHANISMS)
+def test_an_embedding_does_not_depend_on_batch_mates_place_or_batch_size(tmp_path, name, objective):
+    if (name, objective) == ("linformer", "causal"):
+        objective = "mlm"
+    lm = load(tmp_path, objective, MECHANISMS[name], convolution=3)
+    proteins = random_proteins(40)
+    together = lm.embed(proteins)
+    lm.batch_tokens = 100
+    few = lm.embed(proteins[::-1]).flip(0)
+    alone = torch.cat([lm.embed(each) for each in proteins])
+    for other in (few, alone):
+        assert (other - together).abs().max() <= 1e-5 * together.abs().max()
 
 
-def test_residue_rows_are_found_by_offset(model, fasta, tmp_path):
-    embed_file(model, fasta, tmp_path / "out.h5", pooling="residue", dtype="float16")
-    wanted = model.embed(["ACDEFGHIKL"], pooling="residue")[0].numpy()
-    with h5py.File(tmp_path / "out.h5") as file:
-        assert file["offset"][:].tolist() == [0, 10, 15, 25, 26]
-        rows = file["embedding"][15:25]
-        assert rows.dtype == np.float16
-        np.testing.assert_allclose(rows, wanted, rtol=1e-3, atol=2e-3)
+@pytest.mark.parametrize("residual", ["plain", "reversible"])
+def test_layers_are_what_leaves_each_block(tmp_path, residual):
+    lm = load(tmp_path, residual=residual, convolution=3)
+    seen = {}
+    for i, block in enumerate(lm.network.blocks, 1):
+        block.mlp.register_forward_hook(lambda module, args, out, i=i: seen.update({i: out}))
+    lm.embed(PROTEIN)
+    (first,), (middle,), (last,) = (lm.embed(PROTEIN, "residue", layer=i) for i in range(3))
+    codes = torch.from_numpy(lm.alphabet.encode(PROTEIN).astype(int))
+    assert_close(first, lm.network.embedding(codes).detach())
+    assert_close(last, lm.embed(PROTEIN, "residue", layer=-1)[0], rtol=0, atol=0)
+    assert_close(last, lm.embed(PROTEIN, "residue")[0], rtol=1e-5, atol=1e-5)
+    assert_close(middle, lm.embed(PROTEIN, "residue", layer=-2)[0], rtol=0, atol=0)
+    if residual == "plain":  # block 2 adds its two branches to what left block 1
+        without = last - middle
+        assert without.abs().max() > 0.01
+    assert set(seen) == {1, 2}
 
 
-def test_nothing_is_overwritten_and_nothing_appears_half_written(model, fasta, tmp_path):
-    out = tmp_path / "out.h5"
-    out.write_text("precious")
-    with pytest.raises(UserError, match="exists"):
-        embed_file(model, fasta, out)
-    assert out.read_text() == "precious"
-    (tmp_path / "bad.fasta").write_text(FASTA + "@not fasta >\n")
-    with pytest.raises(UserError):
-        embed_file(model, str(tmp_path / "bad.fasta"), tmp_path / "bad.h5")
-    assert not (tmp_path / "bad.h5").exists()
+@pytest.mark.parametrize("objective", ["mlm", "causal"])
+def test_poolings_are_taken_from_the_right_tokens(tmp_path, objective):
+    lm = load(tmp_path, objective)
+    ends = [lm.alphabet.eos] if objective == "mlm" else []
+    codes = lm.alphabet.encode(PROTEIN).tolist()
+    states = lm.network.hidden(torch.tensor([[lm.alphabet.bos, *codes, *ends]]))[0].detach()
+    others = [PROTEIN * 2, PROTEIN, "M"]  # so that there is padding
+    wanted = {"mean": states[1:23].mean(0), "max": states[1:23].amax(0), "eos": states[-1]}
+    for pooling, vector in wanted.items():
+        assert_close(lm.embed(others, pooling)[1], vector, rtol=1e-5, atol=1e-5)
+    if objective == "mlm":
+        assert_close(lm.embed(others, "bos")[1], states[0], rtol=1e-5, atol=1e-5)
+    else:
+        with pytest.raises(UserError, match="a causal model has seen nothing"):
+            lm.embed(others, "bos")
 
 
-def test_a_dtype_that_hdf5_readers_do_not_know_is_refused(model, fasta, tmp_path):
-    with pytest.raises(UserError, match="float32 or float16"):
-        embed_file(model, fasta, tmp_path / "out.h5", dtype="bfloat16")
+@pytest.mark.parametrize(("length", "window"), [(10, 4), (7, 4), (9, 9), (3, 9), (5, 1), (11, 2)])
+def test_windows_cover_all_and_overlap_by_half(length, window):
+    begins = window_begins(length, window)
+    covered = {i for begin in begins for i in range(begin, min(begin + window, length))}
+    assert covered == set(range(length))
+    assert begins == sorted(set(begins))
+    assert begins[-1] + window == length or begins == [0]
+    assert all(b - a <= max(1, window // 2) for a, b in pairwise(begins))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "bos", "eos", "residue"])
+def test_windows_are_averaged_where_they_overlap(tmp_path, pooling):
+    lm = load(tmp_path)
+    codes = lm.encode([PROTEIN, "MKT"])
+    (long,), (short,) = embed_codes(lm, codes, pooling, window=8)
+    assert_close(short, lm.embed("MKT", pooling)[0], rtol=1e-5, atol=1e-5)
+    begins = window_begins(len(PROTEIN), 8)
+    pieces = [PROTEIN[begin : begin + 8] for begin in begins]
+    if pooling in ("bos", "eos"):
+        wanted = lm.embed(pieces, pooling).mean(0)
+    else:
+        rows = [[] for _ in PROTEIN]
+        for begin, piece in zip(begins, lm.embed(pieces, "residue"), strict=True):
+            for i, row in enumerate(piece):
+                rows[begin + i].append(row)
+        states = torch.stack([torch.stack(each).mean(0) for each in rows])
+        wanted = {"mean": states.mean(0), "max": states.amax(0), "residue": states}[pooling]
+    assert_close(long, wanted, rtol=1e-5, atol=1e-5)

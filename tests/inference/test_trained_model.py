@@ -71,7 +71,7 @@ def test_what_cannot_be_embedded_is_refused(tmp_path):
     lm = load(tmp_path)
     with pytest.raises(UserError, match="sequence 1: expected residues"):
         lm.embed(["MK", ""])
-    with pytest.raises(UserError, match="expected mean or residue"):
+    with pytest.raises(UserError, match="expected mean, max, bos, eos or residue"):
         lm.embed(["MK"], pooling="cls")
 
 
