@@ -34,6 +34,7 @@ def overrides_of(words):
 
 TRAINING = [words for words in COMMANDS if any(word.endswith("train.py") for word in words)]
 VALUES = [code for code in INLINE if re.fullmatch(r"(\w+[./])*\w+=[^ ]+", code)]
+VALUES = [code for code in VALUES if not re.match(r"[A-Z_]+=", code)]  # of the environment
 VALUES.remove("hydra.launcher.NAME=VALUE")  # stands for any
 DOWNLOAD = ["data=swissprot", "data.download.source=URL"]
 OVERRIDES = [DOWNLOAD if value in DOWNLOAD else [value] for value in VALUES]
