@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,38 +25,6 @@ from protein_performer.errors import UserError
 Mode = Literal["shards", "stream"]
 
 
-class TrainingData(Protocol):
-    """Where batches of training come from, and where training is among them."""
-
-    def identity(self) -> dict[str, Any]:
-        """What a position depends on, beside the prepared proteins and the batching."""
-        ...
-
-    def begin(self) -> None:
-        """Go to the first batch."""
-        ...
-
-    def resume(self, position: dict[str, Any]) -> None:
-        """Go to a position."""
-        ...
-
-    def position(self, epoch_batches: float) -> dict[str, Any]:
-        """The next batch, in plain types.
-
-        Args:
-            epoch_batches: of the trainer's epoch, which may be limited.
-        """
-        ...
-
-    def loader(self, rank: Rank) -> ResumableLoader | StreamLoader:
-        """The batches from the position on."""
-        ...
-
-    def end(self) -> None:
-        """Training is over; say what there is to say."""
-        ...
-
-
 class FromShards:
     """Batches of the prepared training set, all of it shuffled.
 
@@ -76,33 +44,37 @@ class FromShards:
         self._loading: ResumableLoader | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Nothing more."""
+        """What a position depends on, beside the prepared proteins and the batching."""
         return {}
 
     def begin(self) -> None:
-        """See `TrainingData`."""
+        """Go to the first batch."""
         self._start = (0, 0)
 
     def resume(self, position: dict[str, Any]) -> None:
-        """See `TrainingData`."""
+        """Go to a position."""
         self._start = (position["epoch"], position["batch"])
 
     def position(self, epoch_batches: float) -> dict[str, Any]:
-        """See `TrainingData`."""
+        """The next batch, in plain types.
+
+        Args:
+            epoch_batches: of the trainer's epoch, which may be limited.
+        """
         epoch, batch = self._start if self._loading is None else self._loading.sampler.position()
         if batch >= epoch_batches:
             epoch, batch = epoch + 1, 0
         return {"epoch": epoch, "batch": batch}
 
     def loader(self, rank: Rank) -> ResumableLoader:
-        """See `TrainingData`."""
+        """The batches from the position on."""
         self._loading = self._batching.loader(
             self._split("train"), rank, num_workers=self._num_workers, start=self._start
         )
         return self._loading
 
     def end(self) -> None:
-        """Nothing; the report of what was prepared tells all."""
+        """Training is over; the report of what was prepared has said it all."""
 
 
 class FromStream:
@@ -151,11 +123,11 @@ class FromStream:
         }
 
     def begin(self) -> None:
-        """See `TrainingData`."""
+        """See `FromShards`."""
         self._start = None
 
     def resume(self, position: dict[str, Any]) -> None:
-        """See `TrainingData`."""
+        """See `FromShards`."""
         if "lanes" not in position:
             raise UserError(
                 "the checkpoint's place in a stream is of an earlier version, which parted the"
@@ -164,7 +136,7 @@ class FromStream:
         self._start = Position.from_plain(position)
 
     def position(self, epoch_batches: float) -> dict[str, Any]:
-        """See `TrainingData`; a limited epoch ends where the next one goes on."""
+        """See `FromShards`; a limited epoch ends where the next one goes on."""
         return (self._loading.position() if self._loading else self._first).plain()
 
     @property
@@ -176,7 +148,7 @@ class FromStream:
         return min(len(expand(self._origin.names)), MOST_LANES)
 
     def loader(self, rank: Rank) -> StreamLoader:
-        """See `TrainingData`.
+        """See `FromShards`.
 
         Raises: UserError if the ranks could not share every batch.
         """
@@ -215,6 +187,9 @@ class FromStream:
         """Log what was read of an epoch that was broken off."""
         if self._loading is not None:
             self._loading.log_counts()
+
+
+TrainingData = FromShards | FromStream
 
 
 def check_streamable(rule: RowRule, batch_tokens: int, buffer: int) -> None:

@@ -10,21 +10,18 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from protein_performer.addresses import is_address, public_address
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.fetching.remote_folder import RemoteFolder
 from protein_performer.data.manifest import (
-    check_alphabet,
     is_prepared,
-    open_split,
     read_manifest,
 )
-from protein_performer.data.preparing.books import preprocessing_for, preprocessing_from
+from protein_performer.data.prepared_folder import PreparedFolder
+from protein_performer.data.preparing.books import preprocessing_for
 from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.preparing.preprocessing import Preprocessing, fingerprints
-from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SplitRule
 from protein_performer.errors import UserError
 
@@ -33,73 +30,7 @@ log = logging.getLogger(__name__)
 Download = Callable[[], str | Path]
 
 
-class Origin(Protocol):
-    """Gives splits."""
-
-    @property
-    def name(self) -> str:
-        """What the user calls it."""
-        ...
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How its records became tokens in splits."""
-        ...
-
-    @property
-    def folder(self) -> Path:
-        """Where the shards lie, or where those lie that have been fetched."""
-        ...
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Of the prepared folder; there once `prepare` was called."""
-        ...
-
-    def prepare(self, workers: int) -> None:
-        """Write or fetch what all processes need; any number of them may call it at once."""
-        ...
-
-    def split(self, name: str) -> StoredSplit:
-        """The stored proteins of one of `SPLITS`."""
-        ...
-
-
-class PreparedFolder:
-    """What `protein-performer prepare` wrote; its manifest says how.
-
-    Args:
-        folder: see `prepared`.
-        alphabet: what the user expects it to be prepared with; None for any.
-    """
-
-    def __init__(self, folder: Path, alphabet: Alphabet | None) -> None:
-        self.folder = folder
-        self.name = str(folder)
-        self.alphabet = alphabet
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Raises: UserError if the folder is none, or was prepared with another alphabet."""
-        manifest = read_manifest(self.folder)
-        check_alphabet(manifest, self.alphabet, self.name)
-        return manifest
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """As the manifest has it."""
-        return preprocessing_from(self.manifest["definition"])
-
-    def prepare(self, workers: int) -> None:
-        """Look whether it is there."""
-        _ = self.manifest
-
-    def split(self, name: str) -> StoredSplit:
-        """See `Origin`."""
-        return open_split(self.folder, self.manifest, name)
-
-
-class Sources:
+class Sources(PreparedFolder):
     """FASTA or flat files, prepared once, beside the first of them or in the cache.
 
     Args:
@@ -116,8 +47,9 @@ class Sources:
         cache_dir: Path | None,
         download: Download | None = None,
     ) -> None:
+        super().__init__("")
         self.sources = list(sources)
-        self.preprocessing = preprocessing
+        self._preprocessing = preprocessing
         self.cache_dir = cache_dir
         self.download = download
         self._prepared = False
@@ -126,6 +58,11 @@ class Sources:
     def name(self) -> str:
         """The sources' names."""
         return ", ".join(map(public_address, self.names))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """See `PreparedFolder`."""
+        return self._preprocessing
 
     @cached_property
     def names(self) -> list[str]:
@@ -138,11 +75,6 @@ class Sources:
     def folder(self) -> Path:
         """Where their prepared form belongs; fetches the source if it is not there."""
         return prepared_folder(self.names, self.preprocessing, self.cache_dir)
-
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Of the prepared folder."""
-        return read_manifest(self.folder)
 
     def prepare(self, workers: int) -> None:
         """Prepare the sources, unless a folder made from the same ones is there."""
@@ -157,10 +89,6 @@ class Sources:
                 len(others),
                 " ".join(map(str, others)),
             )
-
-    def split(self, name: str) -> StoredSplit:
-        """See `Origin`."""
-        return open_split(self.folder, self.manifest, name)
 
 
 def prepared_folder(sources: Sequence[str], how: Preprocessing, cache: Path | None) -> Path:
@@ -211,7 +139,7 @@ def make_origin(
     query: str | None = None,
     cache_dir: str | Path | None = None,
     head: int | None = None,
-) -> Origin:
+) -> PreparedFolder:
     """The origin that a data module's arguments describe; nothing is read or fetched yet.
 
     Args:
@@ -240,7 +168,7 @@ def make_origin(
             )
         if is_address(str(prepared)):
             return RemoteFolder(str(prepared), alphabet, cache)
-        return PreparedFolder(Path(prepared), alphabet)
+        return PreparedFolder(str(prepared), alphabet)
     if query is not None:
         if download is None:
             raise UserError(f"data.query: expected data.download to fetch it with; got {query}")

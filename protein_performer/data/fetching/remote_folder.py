@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from protein_performer.addresses import below, public_address
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import (
     MANIFEST,
-    check_alphabet,
     parse_manifest,
     split_folder,
     split_meta,
 )
-from protein_performer.data.preparing.books import preprocessing_from
-from protein_performer.data.preparing.preprocessing import Preprocessing
+from protein_performer.data.prepared_folder import PreparedFolder
 from protein_performer.data.reading.remote import read_address
 from protein_performer.data.shards import SplitMeta, StoredSplit
 from protein_performer.errors import UserError
@@ -47,7 +44,7 @@ class RemoteSplit(StoredSplit):
         return super().whole(path, sha256)
 
 
-class RemoteFolder:
+class RemoteFolder(PreparedFolder):
     """What `protein-performer prepare` wrote, at an address.
 
     Its index (4 bytes a protein) and its shards are fetched when they are needed, compared with the
@@ -60,45 +57,28 @@ class RemoteFolder:
     """
 
     def __init__(self, address: str, alphabet: Alphabet | None, cache_dir: Path | None) -> None:
-        self.address = address
-        self.name = public_address(address).rstrip("/")
+        super().__init__(public_address(address).rstrip("/"), alphabet)
         if cache_dir is None:
             raise UserError(
                 f"data.cache_dir: expected a folder to keep what is fetched from {self.name},"
                 " such as data/fetched"
             )
-        self.alphabet = alphabet
+        self.address = address
         self.cache_dir = cache_dir
 
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Asks the network, once.
-
-        Raises: UserError if there is none, if it is damaged, or tells of another alphabet.
-        """
-        content = b"".join(read_address(below(self.address, MANIFEST)))
-        manifest = parse_manifest(content.decode("utf-8", "replace"), self.name)
-        check_alphabet(manifest, self.alphabet, self.name)
-        return manifest
-
     @property
-    def preprocessing(self) -> Preprocessing:
-        """As the manifest has it."""
-        return preprocessing_from(self.manifest["definition"])
-
-    @cached_property
     def folder(self) -> Path:
         """Where its files are kept: another one once it was prepared anew."""
         identity = json.dumps([self.name, self.manifest["content"]])
         digest = hashlib.sha256(identity.encode()).hexdigest()
         return self.cache_dir / f"{self.name.rpartition('/')[2]}-{digest[:12]}"
 
-    def prepare(self, workers: int) -> None:
-        """Look whether it is there."""
-        _ = self.manifest
+    def _read_manifest(self) -> dict[str, Any]:
+        content = b"".join(read_address(below(self.address, MANIFEST)))
+        return parse_manifest(content.decode("utf-8", "replace"), self.name)
 
     def split(self, name: str) -> StoredSplit:
-        """See `Origin`."""
+        """See `PreparedFolder`."""
         path = split_folder(self.manifest, name)
         return RemoteSplit(
             below(self.address, path),
