@@ -15,6 +15,7 @@ from protein_performer.data.batches.row_rule import RowRule
 from protein_performer.data.batches.sampler import BatchSampler
 from protein_performer.data.objectives import Objective
 from protein_performer.data.shards import StoredSplit
+from protein_performer.data.workers import end_with_parent
 from protein_performer.errors import UserError
 
 
@@ -124,4 +125,5 @@ class Batching:
             sampler=sampler,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=end_with_parent,
         )

@@ -12,6 +12,7 @@ from protein_performer.data.batches.collate import Failed
 from protein_performer.data.batches.loader import Rank
 from protein_performer.data.streaming.stream import Position, Streamed, StreamedBatches
 from protein_performer.data.streaming.stream_counts import StreamCounts
+from protein_performer.data.workers import end_with_parent
 from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,12 @@ class StreamLoader:
         self._passed = self._processed()
         self._behind.clear()
         # Workers that stay would keep the position at which they began.
-        made = DataLoader(self._batches, batch_size=None, num_workers=self._num_workers)
+        made = DataLoader(
+            self._batches,
+            batch_size=None,
+            num_workers=self._num_workers,
+            worker_init_fn=end_with_parent,
+        )
         return self._hand_out(self._position, iter(made))
 
     def _hand_out(
