@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from protein_performer.errors import UserError
+
 log = logging.getLogger(__name__)
 
 ABANDONED = 24 * 3600  # seconds without a change, after which a partial file is nobody's any more
@@ -52,16 +54,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Hold a lock file while the block runs; wait, and say so, while another process holds it.
 
     A process that ends, however that comes about, holds nothing any more. The file itself stays:
     who removed it would let two processes in. Its folder must exist and be writable.
+
+    Args:
+        path: of the lock file.
+        busy: what to raise, as a `UserError`, instead of waiting.
     """
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        if busy is not None:
+            raise UserError(busy) from None
         log.info("waiting for another process that holds %s", path)
         lock.acquire()
     try:

@@ -8,6 +8,7 @@ Shapes: V vocabulary, of which the letters are drawn.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -22,6 +23,10 @@ def confusion_figure(
 ) -> Figure:
     """What the model says where each residue stands, and how often it is right.
 
+    Both against a guess by frequency. The matrix shows by how much a letter is predicted more often
+    where that residue stands than it is over all residues: as it is, each row would be much like
+    the next, and like the frequencies. Letters that never stand in a text have no row or column.
+
     Args:
         confusion: (len(letters), len(letters)) counts, rows the true residue, columns the guess.
         letters: names of the rows and columns.
@@ -31,28 +36,53 @@ def confusion_figure(
     """
     totals = confusion.sum(1)
     everything = max(int(totals.sum()), 1)
-    shown = np.sort(np.argsort(-totals, kind="stable")[:most])
-    if len(shown) < len(letters):
-        title += (
-            f"; the {most} most frequent {unit}s, {totals[shown].sum() / everything:.1%} of all"
-        )
+    frequent = np.argsort(-totals, kind="stable")[:most]
+    shown = np.sort(frequent[totals[frequent] > 0])
+    if len(shown) < np.count_nonzero(totals):
+        share = totals[shown].sum() / everything
+        title += f"; the {most} most frequent {unit}s, {share:.1%} of all"
     letters, totals = [letters[i] for i in shown.tolist()], totals[shown]
     shares = confusion[np.ix_(shown, shown)] / np.maximum(totals, 1)[:, None]
-    rotation = 90 if max(map(len, letters)) > 1 else 0
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    matrix, bars = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    image = matrix.imshow(shares, cmap="viridis", vmin=0, vmax=max(0.3, float(shares.max())))
-    figure.colorbar(image, ax=matrix, label="share of the row")
-    matrix.set_xticks(range(len(letters)), letters, rotation=rotation)
-    matrix.set_yticks(range(len(letters)), letters)
-    matrix.set(xlabel="predicted", ylabel="true", title="confusion")
-    bars.bar(range(len(letters)), np.diag(shares), label="accuracy")
-    bars.plot(range(len(letters)), totals / everything, "k_", markersize=10, label="frequency")
-    bars.set_xticks(range(len(letters)), letters, rotation=rotation)
-    bars.set(xlabel=f"true {unit}", title=f"accuracy per {unit}")
-    bars.legend()
+    guessed = confusion.sum(0)[shown] / everything
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    matrix, bars = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    _draw_excess(matrix, 100 * (shares - guessed), letters)
+    _draw_accuracies(bars, np.diag(shares), totals / everything, letters, unit)
     figure.suptitle(title)
     return figure
+
+
+def _draw_excess(axes: Axes, excess: NDArray[np.floating], letters: Sequence[str]) -> None:
+    limit = max(1.0, float(np.abs(excess).max(initial=0.0)))
+    image = axes.imshow(excess, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.figure.colorbar(image, ax=axes, label="predicted more often than overall, % points")
+    axes.set_xticks(range(len(letters)), letters, rotation=_rotation(letters))
+    axes.set_yticks(range(len(letters)), letters)
+    axes.set(xlabel="predicted", ylabel="true", title="confusion")
+
+
+def _draw_accuracies(
+    axes: Axes,
+    accuracies: NDArray[np.floating],
+    frequencies: NDArray[np.floating],
+    letters: Sequence[str],
+    unit: str,
+) -> None:
+    place = range(len(letters))
+    axes.bar(place, accuracies, label="model")
+    axes.plot(place, frequencies, "k_", markersize=10, label="guess drawn\nby frequency")
+    axes.set_xticks(place, letters, rotation=_rotation(letters))
+    axes.set(xlabel=f"true {unit}", title=f"accuracy per {unit}")
+    _legend_beside(axes)
+
+
+def _rotation(letters: Sequence[str]) -> float:
+    return 90 if max(map(len, letters), default=0) > 1 else 0
+
+
+def _legend_beside(axes: Axes) -> None:
+    """A legend that hides nothing."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, frameon=False)
 
 
 def curves_figure(
@@ -65,7 +95,7 @@ def curves_figure(
         axes.plot(x, y, label=name, marker="." if len(x) < 20 else None)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
-    axes.legend()
+    _legend_beside(axes)
     return figure
 
 
@@ -100,7 +130,7 @@ def proteins_figure(
     lengths.set_xscale("log")
     lengths.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     lengths.set(xlabel="residues of a protein", ylabel="share of proteins per doubling")
-    lengths.legend()
+    _legend_beside(lengths)
     width = 0.8 / len(present)
     for number, name in enumerate(present):
         letters = list(shares[name])
@@ -109,6 +139,6 @@ def proteins_figure(
     residues.set_xticks(range(len(letters)), letters)
     residues.margins(x=0.01)
     residues.set(xlabel="residue", ylabel="share of residues, %")
-    residues.legend()
+    _legend_beside(residues)
     figure.suptitle(title)
     return figure

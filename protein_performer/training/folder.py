@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
@@ -19,7 +18,7 @@ from typing_extensions import override
 
 from protein_performer.addresses import public_address, public_text
 from protein_performer.errors import UserError
-from protein_performer.files import replacing
+from protein_performer.files import locked, replacing
 from protein_performer.inference.checkpoint import stored_run
 from protein_performer.reporting.status import Status, write_status
 from protein_performer.reporting.tables import METRICS_FILE
@@ -52,7 +51,7 @@ def opened(run_dir: Path, ckpt_path: str | None, config: Mapping[str, Any]) -> I
     Raises: UserError if the folder is in use or has been used, and if the checkpoint is of another
         experiment; what is in the folder stays as it is then.
     """
-    with _locked(run_dir):
+    with _alone_in(run_dir):
         checkpoint = resume_from(ckpt_path, run_dir)
         step = _check_same_experiment(checkpoint, config) if checkpoint else 0
         with _status_kept(run_dir):
@@ -60,7 +59,7 @@ def opened(run_dir: Path, ckpt_path: str | None, config: Mapping[str, Any]) -> I
 
 
 @contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
+def _alone_in(run_dir: Path) -> Iterator[None]:
     """Keep the folder for this run; a lock that a killed process held is free.
 
     Raises: UserError if another run is in it.
@@ -69,13 +68,9 @@ def _locked(run_dir: Path) -> Iterator[None]:
     if rank_zero_only.rank != 0:  # the other ranks of a run share what rank 0 holds
         yield
         return
-    try:
-        with FileLock(run_dir / _LOCK_FILE, timeout=0):
-            yield
-    except Timeout:
-        raise UserError(
-            f"{run_dir}: another run is in this folder. Wait for its end, or set hydra.run.dir."
-        ) from None
+    busy = f"{run_dir}: another run is in this folder. Wait for its end, or set hydra.run.dir."
+    with locked(run_dir / _LOCK_FILE, busy=busy):
+        yield
 
 
 def public_config(config: Any) -> Any:
@@ -192,9 +187,20 @@ class BeginRun(pl.Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
+            log.info("%s", self._introduction(trainer, pl_module))
             with replacing(self.run_dir / CONFIG_FILE) as partial:
                 OmegaConf.save(OmegaConf.create(self.config), partial)
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
             if isinstance(logger, History):
                 logger.begin_at(self.step)
+
+    def _introduction(self, trainer: pl.Trainer, module: pl.LightningModule) -> str:
+        parameters = sum(p.numel() for p in module.parameters())
+        ranks = f" on {trainer.world_size} ranks" if trainer.world_size > 1 else ""
+        at = f", from step {self.step:,}" if self.step else ""
+        return (
+            f"{self.config['model']['name']}, {self.config['objective']['name']}:"
+            f" {parameters:,} parameters, {trainer.strategy.root_device}{ranks}{at},"
+            f" {self.run_dir}"
+        )

@@ -114,21 +114,3 @@ def validation_follows(trainer: pl.Trainer) -> bool:
     loop = trainer.fit_loop
     assert loop._data_fetcher is not None
     return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))
-
-
-class Dashboard(WandbLogger):
-    """A `WandbLogger` that makes its folder, and passes no option that wandb has given up.
-
-    wandb looks for a git repository around the folder, and warns if there is no folder. Lightning
-    passes on its `anonymous` even where it was not set, and wandb warns that it has no effect.
-
-    Args:
-        save_dir: where wandb writes its `wandb/`.
-        options: see `WandbLogger`.
-    """
-
-    @override
-    def __init__(self, *, save_dir: str, **options: Any) -> None:
-        super().__init__(save_dir=save_dir, **options)
-        Path(save_dir).mkdir(parents=True, exist_ok=True)
-        self._wandb_init.pop("anonymous", None)

@@ -41,6 +41,7 @@ class LanguageModel(pl.LightningModule):
     Attributes:
         results: the newest value of every evaluation metric, at full precision (loggers round to
             float32).
+        weights_step: optimizer steps behind the weights that were loaded last.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LanguageModel(pl.LightningModule):
         self.schedule = schedule
         self.description = description
         self.results: dict[str, float | int] = {}
+        self.weights_step = 0
         self.val_metrics = self._make_metrics()
         self.test_metrics = nn.ModuleDict({name: self._make_metrics() for name in test_names})
 
@@ -125,7 +127,7 @@ class LanguageModel(pl.LightningModule):
         schedule = schedule_optimizer(optimizer, self.schedule)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "rate"},
         }
 
     def on_train_start(self) -> None:
@@ -136,6 +138,10 @@ class LanguageModel(pl.LightningModule):
         schedule.base_lrs = list(self._rates)
         for group, rate in zip(schedule.optimizer.param_groups, self._rates, strict=True):
             group["initial_lr"], group["lr"] = rate, rate * factor
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note of which step the weights are: a test is of the best checkpoint, not the last."""
+        self.weights_step = checkpoint["global_step"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a loader needs to rebuild the model without the config tree."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
@@ -31,7 +30,9 @@ class LogPictures(pl.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, metrics in pl_module.test_metrics.items():
             assert isinstance(metrics, ResidueMetrics)
-            path = self._draw(name, metrics, pl_module.alphabet)
+            model = pl_module.description["config"]["model"]["name"]
+            title = f"{model} at step {pl_module.weights_step:,}, {name}"
+            path = self._draw(name, title, metrics, pl_module.alphabet)
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image(f"{name}/confusion", [str(path)], step=trainer.global_step)
@@ -41,16 +42,15 @@ class LogPictures(pl.Callback):
         rows = [[name, value.item()] for name, value in sorted(trainer.callback_metrics.items())]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                table = wandb.Table(columns=["metric", "value"], data=rows)
-                logger.experiment.log({"results": table})
+                logger.log_table("results", ["metric", "value"], rows)
 
-    def _draw(self, name: str, metrics: ResidueMetrics, alphabet: Alphabet) -> Path:
+    def _draw(self, name: str, title: str, metrics: ResidueMetrics, alphabet: Alphabet) -> Path:
         letters = slice(alphabet.first_letter, None)
         confusion = metrics.confusion.cpu().numpy()[letters, letters]
         figure = confusion_figure(
             confusion,
             alphabet.letter_names,
-            f"{name}: {confusion.sum():,} {alphabet.unit}s",
+            f"{title}: {confusion.sum():,} {alphabet.unit}s",
             unit=alphabet.unit,
         )
         path = self.folder / f"{name}_confusion.png"

@@ -15,7 +15,7 @@ from protein_performer.training.module import LanguageModel
 
 
 class Throughput(pl.Callback):
-    """Logs `train/residues_per_second` and `train/padding_share`, and totals of the whole run.
+    """Logs `speed/residues_per_second` and `speed/padding_share`, and totals of the whole run.
 
     Of text it counts bytes, and names them so.
 
@@ -75,8 +75,8 @@ class Throughput(pl.Callback):
         self.seconds += seconds
         if log:
             unit = cast(LanguageModel, pl_module).alphabet.unit
-            pl_module.log(f"train/{unit}s_per_second", residues / seconds, prog_bar=True)
-            pl_module.log("train/padding_share", 1 - tokens / places)
+            pl_module.log(f"speed/{unit}s_per_second", residues / seconds, prog_bar=True)
+            pl_module.log("speed/padding_share", 1 - tokens / places)
             pl_module.log(f"train/{unit}s", float(self.residues))
         self._window, self._window_start = [], now
 

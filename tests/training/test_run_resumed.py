@@ -154,7 +154,7 @@ def test_what_may_change_is_announced_and_used(tmp_path, fasta, caplog):
     assert not any("num_workers" in each for each in said)  # no result depends on it
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert config["optimizer"]["lr"] == 0.0005
-    rates = dict(curves(tmp_path, "lr-Muon/pg1"))
+    rates = dict(curves(tmp_path, "rate/pg1"))
     assert rates == {0: 0.002, 1: 0.002, 2: 0.0005, 3: 0.0005}
 
 
