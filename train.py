@@ -20,13 +20,9 @@ from protein_performer.reporting.tables import Metrics
 from protein_performer.training.building import build, build_each
 from protein_performer.training.folder import BeginRun, opened, public_config
 from protein_performer.training.job import command_line, run_job
-from protein_performer.training.lightning import (
-    close_loggers,
-    quiet_lightning,
-    usable_precision,
-)
+from protein_performer.training.lightning import close_loggers, quiet_lightning
 from protein_performer.training.module import LanguageModel
-from protein_performer.training.run import finish, seed_everything
+from protein_performer.training.run import build_trainer, finish, seed_everything
 
 # `share_of: [whole, parts, of]`: a share of the steps, in batches where several make one step.
 OmegaConf.register_new_resolver("share_of", lambda whole, parts, of=1: max(1, whole // parts) * of)
@@ -43,10 +39,7 @@ def train(cfg: DictConfig) -> Metrics:
         module = make_module(cfg, config, data)
         loggers = build_each(cfg, "logger")
         callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
-        precision = usable_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-        trainer: pl.Trainer = build(
-            cfg, "trainer", logger=loggers, callbacks=callbacks, precision=precision
-        )
+        trainer = build_trainer(cfg, loggers, callbacks)
         try:
             trainer.fit(module, data, ckpt_path=start.checkpoint)
             return finish(trainer, module, data, run_dir, config)

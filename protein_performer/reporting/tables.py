@@ -25,7 +25,7 @@ _TEST_SETS = {"test": "test", "ood": "OOD"}
 def make_console() -> Console:
     """A console for tables: as wide as the terminal, and wide enough where there is none."""
     console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return console if console.is_terminal else Console(width=200)
 
 
 def write_metrics(run_dir: Path, metrics: Metrics) -> Path:
@@ -82,11 +82,11 @@ def comparison_table(run_dirs: Iterable[Path]) -> Table:
     swept = _swept([status for *_, status in runs if status is not None])
     table = Table(title=f"{len(runs)} runs")
     for column in ("model", "objective", "seed", *swept):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for title in _TEST_SETS.values():
         table.add_column(f"{title} acc.", justify="right")
         table.add_column(f"{title} ppl.", justify="right")
-        table.add_column("/ baseline", justify="right")
+        table.add_column("/ base", justify="right")
     units = {
         "bytes" if "train/bytes" in metrics else "residues" for _, metrics, _ in runs if metrics
     }

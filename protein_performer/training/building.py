@@ -1,9 +1,10 @@
 """Objects from the config, with a user's mistake said in one line that names its key."""
 
+import inspect
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -18,8 +19,11 @@ def build(cfg: DictConfig, key: str, **options: Any) -> Any:
 
     Raises: UserError for a value that is refused; Hydra's wrapping is taken off.
     """
+    node = OmegaConf.select(cfg, key)
+    if node.get("_partial_"):
+        _check_names(key, node)
     try:
-        return instantiate(OmegaConf.select(cfg, key), **options)
+        return instantiate(node, **options)
     except HydraException as error:
         raise _user_error(key, error) from error
 
@@ -29,6 +33,16 @@ def build_each(cfg: DictConfig, key: str) -> list[Any]:
     group = OmegaConf.select(cfg, key)
     names = [name for name in group if OmegaConf.is_dict(group[name])]
     return [build(cfg, f"{key}.{name}") for name in names if "_target_" in group[name]]
+
+
+def _check_names(key: str, node: DictConfig) -> None:
+    """Refuse an option that does not exist: where it is called later, it would be said too late."""
+    known = inspect.signature(get_object(node["_target_"])).parameters
+    for name in node:
+        if not str(name).startswith("_") and name not in known:
+            raise UserError(
+                f"{key}.{name!s}: there is no such option; there are: {', '.join(known)}"
+            )
 
 
 def _user_error(key: str, error: BaseException) -> BaseException:

@@ -12,8 +12,9 @@ unless training is in bf16-mixed on a device that has such products, and matrice
 together.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -42,6 +43,7 @@ def adamw(
         decay: which parameters decay: `matrices` (two or more dimensions), or `all`, biases and
             layer norms included, as in the authors' protein models.
     """
+    _check_options(lr, betas, eps, weight_decay)
     if decay not in ("matrices", "all"):
         raise UserError(f"optimizer.decay: expected matrices or all, got {decay!r}")
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -156,6 +158,7 @@ def muon(
 
     Raises: UserError where there is no whole matrix to be found, as under FSDP.
     """
+    _check_options(lr, betas, eps, weight_decay, momentum=momentum)
     head = getattr(module, "head", None)
     hidden = [
         layer.weight
@@ -182,3 +185,15 @@ def muon(
         eps=eps,
         bfloat16=precision == "bf16-mixed",
     )
+
+
+def _check_options(lr: Any, betas: Any, eps: Any, weight_decay: Any, **below_one: Any) -> None:
+    """Raise UserError, with the config key, for an option that is no number or out of its range."""
+    for name, value in {"lr": lr, "eps": eps, "weight_decay": weight_decay}.items():
+        if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise UserError(f"optimizer.{name}: expected a number of at least 0, got {value!r}")
+    if not isinstance(betas, Sequence) or isinstance(betas, str) or len(betas) != 2:
+        raise UserError(f"optimizer.betas: expected two numbers, got {betas!r}")
+    for name, value in {"betas[0]": betas[0], "betas[1]": betas[1], **below_one}.items():
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise UserError(f"optimizer.{name}: expected a number in [0, 1), got {value!r}")

@@ -2,20 +2,26 @@
 
 import logging
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
 from protein_performer.reporting.tables import Metrics, make_console, results_table, write_metrics
+from protein_performer.training.building import build
+from protein_performer.training.lightning import usable_precision
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
+
+_TIME = re.compile(r"\d+:\d\d:\d\d:\d\d")
 
 
 def check_multirun(trainer: pl.Trainer) -> None:
@@ -34,6 +40,26 @@ def check_multirun(trainer: pl.Trainer) -> None:
             f" --nproc_per_node={trainer.num_devices} train.py --multirun ...`, a SLURM launcher,"
             " or trainer.devices=1. See docs/distributed.md."
         )
+
+
+def build_trainer(
+    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[pl.Callback]
+) -> pl.Trainer:
+    """Lightning's trainer, of `cfg.trainer`, in a precision that this machine gains by."""
+    limit = cfg.trainer.max_time
+    if isinstance(limit, int | float) or (isinstance(limit, str) and not _TIME.fullmatch(limit)):
+        raise UserError(
+            "trainer.max_time: expected days:hours:minutes:seconds, as in 00:00:05:20, or null, got"
+            f" {limit!r}"
+        )
+    trainer: pl.Trainer = build(
+        cfg,
+        "trainer",
+        logger=list(loggers),
+        callbacks=list(callbacks),
+        precision=usable_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+    )
+    return trainer
 
 
 def seed_everything(seed: Any) -> None:

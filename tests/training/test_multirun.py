@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from runs import ROOT, SMALL, write_proteins
+from secrets_of import ADDRESS, leaks
 
 
 def test_a_sweep_is_one_group_with_a_run_folder_and_a_wandb_run_for_each_job(tmp_path):
@@ -49,3 +50,50 @@ def inspect(run):
     """What wandb's own reader finds in an offline run."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", str(run)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+SWEEP = (
+    *("model=performer_relu,linformer", "objective=causal"),
+    *("trainer.max_steps=4", "callbacks.finite.batches=2", "callbacks.report=null"),
+    f"tags=['{ADDRESS}']",
+)
+
+
+def sweep(tmp_path, fasta, *options):
+    command = [
+        *(sys.executable, "train.py", "-m", *SMALL, *SWEEP, f"data.sources=[{fasta}]"),
+        *(f"hydra.sweep.dir={tmp_path / 'sweep'}", *options),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def states(tmp_path):
+    found = sorted((tmp_path / "sweep").glob("*/status.json"))
+    return [json.loads(path.read_text())["state"] for path in found]
+
+
+def test_a_run_that_cannot_be_or_fails_does_not_end_the_sweep(tmp_path):
+    """Both are named with their reason; what finished is not run again."""
+    fasta = write_proteins(tmp_path / "data")
+    done = sweep(tmp_path, fasta, "optimizer.lr=0.002,1e20")
+    assert done.returncode == 1
+    assert states(tmp_path) == ["finished", "failed", "skipped", "skipped"]
+    table = done.stdout[done.stdout.index("4 runs") :]
+    for text in (
+        "optimizer.lr",
+        "1e+20",
+        "3_linformer-causal-seed0",
+        "linformer has no causal form",
+    ):
+        assert text in table
+    assert "training diverged" in table
+    assert "3 of 4 runs did not finish" in done.stderr
+    assert leaks(tmp_path / "sweep") == []
+
+    results = tmp_path / "sweep" / "0_performer_relu-causal-seed0" / "metrics.json"
+    before = results.stat().st_mtime_ns
+    (results.parents[1] / "1_performer_relu-causal-seed0" / "status.json").unlink()
+    again = sweep(tmp_path, fasta, "optimizer.lr=0.002,0.001")
+    assert "finished before, not run again" in again.stdout
+    assert results.stat().st_mtime_ns == before
+    assert states(tmp_path) == ["finished", "finished", "skipped", "skipped"]
