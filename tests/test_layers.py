@@ -59,9 +59,7 @@ LIBRARIES = {
         "reporting.attention_figure",
         "experiments.approximation",
     },
-    "rich": {
-        *("commands", "data.fetching", "data.preparing", "reporting.tables", "training.console"),
-    },
+    "rich": {"commands", "data.fetching", "reporting", "training.console"},
     "Bio": {"data.reading", "inference.residue_similarity"},
     "isal": {"data.reading.compression"},
     "fsspec": {"data.reading.remote"},

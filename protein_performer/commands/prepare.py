@@ -20,17 +20,13 @@ from rich.console import Console
 from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.fetching.byte_bar import byte_bar
 from protein_performer.data.manifest import open_split, verify
-from protein_performer.data.preparing.folder_report import (
-    PAPER,
-    FolderReport,
-    LengthCounts,
-    describe_folder,
-)
+from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import By, SplitRule
 from protein_performer.errors import UserError
 from protein_performer.files import replacing
+from protein_performer.reporting.data_report import PAPER, FolderReport, LengthCounts
 from protein_performer.reporting.plots import proteins_figure
 
 REPORT, PICTURE = "report.json", "report.png"

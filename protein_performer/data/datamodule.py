@@ -27,11 +27,12 @@ from protein_performer.data.modes import (
 from protein_performer.data.objectives import Objective
 from protein_performer.data.origins import Sources, make_origin
 from protein_performer.data.preparing.preprocessing import Preprocessing
-from protein_performer.data.report import DataReport, keep_report, make_report
+from protein_performer.data.report import keep_report, make_report
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.streaming.stream_loader import StreamLoader
 from protein_performer.errors import UserError
+from protein_performer.reporting.data_report import DataReport
 
 log = logging.getLogger(__name__)
 

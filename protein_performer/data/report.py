@@ -1,7 +1,6 @@
-"""What a data module trains on: what lies in its folder, cut and packed into batches."""
+"""The report of a data module: its folder, and how its splits are cut and packed into batches."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,65 +9,12 @@ from numpy.typing import NDArray
 
 from protein_performer.data.batches.loader import Batching
 from protein_performer.data.batches.order import SPECIALS, BatchOrder
-from protein_performer.data.preparing.folder_report import (
-    FolderReport,
-    describe_folder,
-    in_units,
-    table,
-)
+from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.shards import StoredSplit
 from protein_performer.files import replacing
+from protein_performer.reporting.data_report import DataReport, SplitBatches
 
 REPORT_FILE = "report.txt"  # in the prepared folder
-
-
-@dataclass(frozen=True)
-class SplitBatches:
-    """The batches of a split."""
-
-    batches: int
-    padding_share: float  # of the places in the batches of an epoch
-    cut_proteins: int  # longer than max_length
-    cut_residues: int  # of these, outside the window in one epoch
-
-
-@dataclass(frozen=True)
-class DataReport:
-    """The whole story; `str()` gives it as a few tables, `plain()` is for JSON."""
-
-    folder: FolderReport
-    batches: dict[str, SplitBatches]
-
-    def plain(self) -> dict[str, Any]:
-        """Plain types."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        rows = {
-            name: [
-                f"{each.batches:,}",
-                f"{each.padding_share:.2%}",
-                f"{each.cut_proteins:,}",
-                f"{each.cut_residues:,}",
-            ]
-            for name, each in self.batches.items()
-        }
-        columns = ["an epoch", "padding", "cut proteins", "cut residues"]
-        return f"{self.folder}\n\n{in_units(table('batches', columns, rows), self.folder.unit)}"
-
-    def summary(self) -> str:
-        """A line on the records, one for each split, and the warnings."""
-        lines = [self.folder.records_line()]
-        for name, each in self.batches.items():
-            lengths = self.folder.splits[name].lengths
-            assert lengths is not None  # no batches of nothing
-            lines.append(
-                f"{name}: {lengths.proteins:,} proteins in {each.batches:,} batches an epoch,"
-                f" {each.padding_share:.1%} padding; {each.cut_proteins:,} cut by"
-                f" {each.cut_residues:,} residues"
-            )
-        lines += [f"warning: {warning}" for warning in self.folder.warnings]
-        return in_units("\n".join(lines), self.folder.unit)
 
 
 def make_report(
