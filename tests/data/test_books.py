@@ -179,7 +179,7 @@ def test_an_empty_split_is_told_and_splits_are_not_given(folder):
     for path in write_books(folder):
         if path.startswith("test"):
             (folder / path).write_bytes(b"")
-    with pytest.raises(UserError, match=r"the test split is empty\. Give more books"):
+    with pytest.raises(UserError, match=r"the test split is empty\. Give more records"):
         text_module(folder).setup("test")
     with pytest.raises(UserError, match=r"data\.splits: expected null with text"):
         ProteinDataModule(str(folder), NextToken(), SplitRule(0.1, 0.1), alphabet=TEXT)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from protein_performer.data.manifest import FORMAT
 from protein_performer.data.preparing.preprocessing import (
     Preprocessing,
     ProteinPreprocessing,
-    check_policy,
 )
 from protein_performer.data.preparing.tokenizer import Tokenized, digest_each, share_out
 from protein_performer.data.reading.reader import Place, PlacedBlock
@@ -55,13 +54,6 @@ class BookPreprocessing(Preprocessing):
     residue_policy: ResiduePolicy = "error"
     shard_proteins: int = _SHARD_BOOKS
     alphabet: ByteAlphabet = field(default_factory=ByteAlphabet, init=False)
-
-    advice: ClassVar[str] = (
-        "Give more books: those without a byte and copies of another one do not count."
-    )
-
-    def __post_init__(self) -> None:
-        check_policy(self.residue_policy)
 
     def definition(self) -> dict[str, Any]:
         """All but the files, in plain types."""

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, get_args
 
 from protein_performer.addresses import is_address, public_address
 from protein_performer.alphabet import Alphabet, ResiduePolicy
@@ -30,19 +30,39 @@ class Preprocessing(ABC):
         alphabet: of the tokens.
         residue_policy: for characters outside it.
         shard_proteins: records of a shard.
+        splits: which record belongs where; None where the source says so.
         head: only so many records, the first of the sources; None for all.
-        holds_out: whether there is an OOD split.
-        tables: files beside the sources that decide on the splits.
-        advice: what to do about an empty split.
     """
 
     alphabet: Alphabet
     residue_policy: ResiduePolicy
     shard_proteins: int
+    splits: SplitRule | None = None
     head: int | None = None
-    holds_out: bool = False
-    tables: Sequence[str] = ()
-    advice: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.residue_policy not in get_args(ResiduePolicy):
+            raise UserError(
+                f"data.residue_policy: expected one of {get_args(ResiduePolicy)}, got"
+                f" {self.residue_policy!r}"
+            )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there is an OOD split."""
+        return self.splits is not None and self.splits.holds_out
+
+    @property
+    def tables(self) -> list[str]:
+        """Files beside the sources that decide on the splits."""
+        return [] if self.splits is None or self.splits.clusters is None else [self.splits.clusters]
+
+    @property
+    def advice(self) -> str:
+        """What to do about an empty split."""
+        if self.splits is not None:
+            return f"Give more records, or raise its share in data.splits ({self.splits})."
+        return "Give more records: empty ones and copies of another one do not count."
 
     @abstractmethod
     def definition(self) -> dict[str, Any]:
@@ -75,14 +95,6 @@ class Preprocessing(ABC):
         """Raise UserError if the number of records of each split is not what was meant."""
 
 
-def check_policy(policy: str) -> None:
-    """Raise UserError for what is no residue policy."""
-    if policy not in get_args(ResiduePolicy):
-        raise UserError(
-            f"data.residue_policy: expected one of {get_args(ResiduePolicy)}, got {policy!r}"
-        )
-
-
 @dataclass(frozen=True)
 class ProteinPreprocessing(Preprocessing):
     """FASTA and flat files of proteins; see `Preprocessing`.
@@ -96,24 +108,6 @@ class ProteinPreprocessing(Preprocessing):
     splits: SplitRule
     shard_proteins: int = SHARD_PROTEINS
     head: int | None = None
-
-    def __post_init__(self) -> None:
-        check_policy(self.residue_policy)
-
-    @property
-    def holds_out(self) -> bool:  # type: ignore[override]
-        """See `SplitRule`."""
-        return self.splits.holds_out
-
-    @property
-    def tables(self) -> Sequence[str]:  # type: ignore[override]
-        """The table of clusters, if there is one."""
-        return [] if self.splits.clusters is None else [self.splits.clusters]
-
-    @property
-    def advice(self) -> str:  # type: ignore[override]
-        """See `Preprocessing`."""
-        return f"Give more proteins, or raise its share in data.splits ({self.splits})."
 
     def definition(self) -> dict[str, Any]:
         """As JSON gives it back."""
