@@ -53,6 +53,27 @@ def test_evaluate_prints_model_and_baseline(checkpoint, fasta, tmp_path, capsys)
     assert "empirical baseline" in told
     values = json.loads(figures.read_text())
     assert f"{values['perplexity']:.3f}" in told
+    assert values["files"][fasta]["perplexity"] == values["perplexity"]
+
+
+def test_evaluate_takes_several_files_and_the_training_set(checkpoint, fasta, tmp_path, capsys):
+    other = tmp_path / "other.fasta"
+    other.write_text(">o\nMKTAYIAKQRQISFVKSHFSRQ\n")
+    figures = tmp_path / "figures.json"
+    command = ["evaluate", checkpoint, fasta, str(other), "--train", str(other), "--per-residue"]
+    assert main([*command, "--json", str(figures)]) == 0
+    values = json.loads(figures.read_text())
+    parts = values["files"]
+    assert list(parts) == [fasta, str(other)]
+    assert values["residues"] == sum(each["residues"] for each in parts.values())
+    assert values["proteins"] == sum(each["proteins"] for each in parts.values())
+    assert parts[str(other)]["perplexity_low"] is None  # of one protein
+    assert len(values["ngram_perplexity"]) == 5
+    told = capsys.readouterr().out
+    assert f"{other}:" in told
+    assert "together:" in told
+    assert "n-grams of the training set, orders 1 to 5" in told
+    assert told.count("predicted") == 3
 
 
 def test_compare_lists_finished_runs_best_first(tmp_path, capsys):

@@ -4,6 +4,7 @@ The same questions as a run's own test: masks follow from a protein's content, s
 the same in every file, beside any others.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,8 @@ from protein_performer.inference.encoded_proteins import (
     in_chunks,
     read_proteins,
 )
-from protein_performer.metrics import ResidueMetrics
+from protein_performer.inference.evaluation_sums import EvaluationSums
+from protein_performer.ngram import NGrams
 
 
 @dataclass
@@ -59,8 +61,9 @@ def evaluate_source(
     max_length: int | None = None,
     eval_seed: int = 0,
     residue_policy: ResiduePolicy | None = None,
+    ngrams: NGrams | None = None,
     on_progress: OnProgress = lambda counts, total: None,
-) -> tuple[dict[str, float | int], EvaluationCounts]:
+) -> tuple[EvaluationSums, EvaluationCounts]:
     """Score every protein of a source by the objective that the checkpoint was trained on.
 
     Args:
@@ -69,16 +72,21 @@ def evaluate_source(
         max_length: residues of a protein that are scored, from its start; None for all.
         eval_seed: of masks; a run's own test uses `data.eval_seed`, 0 by default.
         residue_policy: of characters outside the alphabet; None for the training's.
+        ngrams: of the training set, to score the same residues; see `training_ngrams`.
         on_progress: see `OnProgress`.
 
-    Returns: `accuracy`, `loss`, `perplexity`, `residues`, and `empirical_accuracy` and
-        `empirical_perplexity` of the training set's residue frequencies on the same targets; and
-        what was read.
+    Returns: the sums, whose `figures` are model and baselines on the same residues; and what was
+        read.
     Raises: UserError for a model of text, and for a source that cannot be read or has no protein.
     """
     model.check_reads_proteins()
     counts = EvaluationCounts()
-    metrics = ResidueMetrics(len(model.alphabet), model.alphabet.first_letter)
+    sums = EvaluationSums(
+        model.alphabet,
+        EmpiricalBaseline(torch.tensor(model.checkpoint.residue_counts)),
+        ngrams,
+        next_token=model.checkpoint.task.needs_causal,
+    )
     policy = residue_policy or model.checkpoint.residue_policy
     sources = [sources] if isinstance(sources, str) else sources
     total = None
@@ -86,22 +94,18 @@ def evaluate_source(
         total = sum(1 for _ in read_proteins(sources, model.alphabet, policy, SourceCounts()))
     for chunk in in_chunks(read_proteins(sources, model.alphabet, policy, counts)):
         proteins = _Proteins(protein.codes for protein in chunk)
-        _score(model, proteins, metrics, max_length or max(map(len, proteins)), eval_seed)
+        _score(model, proteins, sums, max_length or max(map(len, proteins)), eval_seed)
         cut = [len(p) - max_length for p in proteins if max_length and len(p) > max_length]
         counts.cut += len(cut)
         counts.cut_residues += sum(cut)
         on_progress(counts, total)
-    figures: dict[str, float | int] = {k: v.item() for k, v in metrics.compute().items()}
-    baseline = EmpiricalBaseline(torch.tensor(model.checkpoint.residue_counts))
-    scores = baseline.score(metrics.target_counts)
-    figures.update({f"empirical_{name}": value for name, value in scores.items()})
-    return figures, counts
+    return sums, counts
 
 
 def _score(
     model: BatchedModel,
     proteins: _Proteins,
-    metrics: ResidueMetrics,
+    sums: EvaluationSums,
     max_length: int,
     eval_seed: int,
 ) -> None:
@@ -111,9 +115,10 @@ def _score(
     batches = Batches(rows, model.alphabet, model.checkpoint.task)
 
     def compute(members: list[int]) -> list[None]:
-        batch = Batch(*(x.to(model.device) for x in batches[BatchKey(0, np.array(members))]))
-        logits, targets = model.network.scored_logits(batch)
-        metrics.update(logits.cpu(), targets.cpu())
+        batch = batches[BatchKey(0, np.array(members))]
+        on_device = Batch(*(x.to(model.device) for x in batch))
+        logits, _ = model.network.scored_logits(on_device)
+        sums.update(logits.cpu(), batch)
         return [None] * len(members)
 
     model.map_batches([min(len(each), max_length) for each in proteins], compute)
@@ -121,15 +126,37 @@ def _score(
 
 def report_lines(figures: Mapping[str, Any], counts: EvaluationCounts) -> Iterator[str]:
     """What was scored, and everything that was cut, replaced or left out."""
-    yield (
-        f"{counts.proteins:,} proteins, {figures['residues']:,} residues scored: accuracy"
-        f" {100 * figures['accuracy']:.2f} %, perplexity {figures['perplexity']:.3f}"
-    )
-    yield (
-        f"empirical baseline on the same residues: accuracy"
-        f" {100 * figures['empirical_accuracy']:.2f} %, perplexity"
-        f" {figures['empirical_perplexity']:.3f}"
-    )
+    yield from figure_lines(figures)
     if counts.cut:
         yield f"{counts.cut:,} proteins cut, {counts.cut_residues:,} residues not scored"
     yield from (f"warning: {warning}" for warning in counts.warnings())
+
+
+def figure_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Model and baselines; in brackets 95 % intervals over resampled proteins."""
+    yield (
+        f"{figures['proteins']:,} proteins, {figures['residues']:,} residues scored: accuracy"
+        f" {_with_interval(figures, 'accuracy', '.2%')}, perplexity"
+        f" {_with_interval(figures, 'perplexity')}, calibration error"
+        f" {figures['calibration_error']:.2%}"
+    )
+    yield (
+        f"empirical baseline on the same residues: accuracy {figures['empirical_accuracy']:.2%},"
+        f" perplexity {figures['empirical_perplexity']:.3f}; the model's is"
+        f" {_with_interval(figures, 'perplexity_of_empirical')} of it"
+    )
+    if "ngram_order" in figures:
+        orders = ", ".join(f"{each:.3f}" for each in figures["ngram_perplexity"])
+        yield (
+            f"n-grams of the training set, orders 1 to {len(figures['ngram_perplexity'])}:"
+            f" perplexity {orders}; the model's is"
+            f" {_with_interval(figures, 'perplexity_of_ngram')} of order"
+            f" {figures['ngram_order']}'s"
+        )
+
+
+def _with_interval(figures: Mapping[str, Any], name: str, form: str = ".3f") -> str:
+    low, high = figures[f"{name}_low"], figures[f"{name}_high"]
+    if math.isnan(low):  # of a single protein
+        return f"{figures[name]:{form}}"
+    return f"{figures[name]:{form}} ({low:{form}} to {high:{form}})"
