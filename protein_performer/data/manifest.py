@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.byte_alphabet import alphabet_from
-from protein_performer.data.shards import SHARD_FILES, ShardMeta, SplitMeta, StoredSplit
+from protein_performer.data.manifest_form import check_form
+from protein_performer.data.shards import ShardMeta, SplitMeta, StoredSplit
 from protein_performer.data.splits import SPLITS
 from protein_performer.errors import UserError
 
@@ -50,7 +51,7 @@ def parse_manifest(text: str, where: str) -> dict[str, Any]:
         if found == _WITH_VALID:
             _rename_valid(manifest)
         if found in (_WITH_VALID, FORMAT):
-            _check_entries(manifest)
+            check_form(manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}/{MANIFEST}: damaged, or none of ours ({type(error).__name__}: {error})."
@@ -73,21 +74,6 @@ def _rename_valid(manifest: dict[str, Any]) -> None:
     }
     for entry in manifest["splits"].values():
         entry["characters"] = entry.pop("met")
-
-
-def _check_entries(manifest: dict[str, Any]) -> None:
-    """Names of files come from ours alone: whatever a manifest says, nothing else is touched."""
-    if list(manifest["splits"]) != list(SPLITS):
-        raise ValueError(f"expected the splits {SPLITS}, got {list(manifest['splits'])}")
-    counts = [manifest["definition"]["shard_proteins"]]
-    for name, entry in manifest["splits"].items():
-        shards = split_meta(manifest, name).shards
-        counts += [entry["proteins"], entry["residues"]]
-        counts += [count for shard in shards for count in (shard.proteins, shard.residues)]
-        if any(set(shard.sha256) != set(SHARD_FILES) for shard in shards):
-            raise ValueError(f"expected checksums of {SHARD_FILES} for each shard")
-    if any(type(count) is not int or count < 0 for count in counts):
-        raise ValueError("expected counts of proteins and residues")
 
 
 def check_alphabet(manifest: dict[str, Any], expected: Alphabet | None, where: str) -> None:

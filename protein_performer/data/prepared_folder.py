@@ -9,6 +9,7 @@ from protein_performer.data.manifest import check_alphabet, open_split, read_man
 from protein_performer.data.preparing.books import preprocessing_from
 from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.shards import StoredSplit
+from protein_performer.errors import UserError
 
 
 class PreparedFolder:
@@ -49,7 +50,13 @@ class PreparedFolder:
     @property
     def preprocessing(self) -> Preprocessing:
         """How its records became tokens in splits."""
-        return preprocessing_from(self.manifest["definition"])
+        try:
+            return preprocessing_from(self.manifest["definition"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self.name}: its manifest does not say how it was prepared"
+                f" ({type(error).__name__}: {error}). Prepare again."
+            ) from None
 
     def prepare(self, workers: int) -> None:
         """Write or fetch what all processes need; any number of them may call it at once."""

@@ -55,14 +55,15 @@ class ReadCounts:
 
     def warnings(self) -> list[str]:
         """One sentence for each oddity met, with its count and its first place."""
-        told = {
+        meaning = {
             "empty": "a header without a sequence, left out",
             "blank": "no text in it, left out",
             "spaced": "white space inside the sequence, removed",
             "non_ascii": "a header that is not ASCII, read as UTF-8 or else as Latin-1",
         }
         return [
-            f"{getattr(self, name):,} record(s) with {what}; the first at {self.examples[name]}"
-            for name, what in told.items()
+            f"{getattr(self, name):,} record(s) with {what}; the first at"
+            f" {self.examples.get(name, 'an unknown place')}"
+            for name, what in meaning.items()
             if getattr(self, name)
         ]
