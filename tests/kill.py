@@ -174,7 +174,7 @@ def kill_prepare(scratch, log, times, source):
             kills += 1
         folders += 1
         same = files_of(out) == files_of(whole)
-        left = [path.name for path in scratch.glob(f".{out.name}.*")]
+        left = [path.name for path in scratch.glob(f".{out.name}.*") if path.suffix != ".lock"]
         print(f"folder {folders}: {kills - before} kills, same bytes: {same}, left over: {left}")
         if not same or left:
             return False

@@ -21,11 +21,11 @@ from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.data.fetching.byte_bar import byte_bar
 from protein_performer.data.manifest import open_split, verify
 from protein_performer.data.preparing.folder_report import describe_folder
-from protein_performer.data.preparing.pipeline import prepare
+from protein_performer.data.preparing.pipeline import lock_of, prepare
 from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
 from protein_performer.data.splits import By, SplitRule
 from protein_performer.errors import UserError
-from protein_performer.files import replacing
+from protein_performer.files import locked, replacing
 from protein_performer.reporting.data_report import PAPER, FolderReport, LengthCounts
 from protein_performer.reporting.plots import proteins_figure
 
@@ -145,15 +145,18 @@ def _report(out: Path, manifest: dict[str, Any], picture: Path | None) -> tuple[
     """The report, kept in the folder, and its picture; what is there already is left alone."""
     counts = {name: open_split(out, manifest, name).length_counts() for name in manifest["splits"]}
     report = describe_folder(manifest, counts)
-    path = out / REPORT
-    kept = path.exists() and json.loads(path.read_text()) == report.plain()
-    if picture is not None:
-        _draw(report, counts, picture)
-    elif not (kept and (out / PICTURE).exists()):
-        _draw(report, counts, out / PICTURE)
-    if not kept:
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(report.plain(), indent=1) + "\n")
+    path, content = out / REPORT, json.dumps(report.plain(), indent=1) + "\n"
+    with locked(lock_of(out)):
+        for leftover in out.glob(".*.partial"):  # of a process that was killed
+            leftover.unlink()
+        kept = path.exists() and path.read_text() == content
+        if picture is not None:
+            _draw(report, counts, picture)
+        elif not (kept and (out / PICTURE).exists()):
+            _draw(report, counts, out / PICTURE)
+        if not kept:
+            with replacing(path) as partial:
+                partial.write_text(content)
     return report, picture or out / PICTURE
 
 

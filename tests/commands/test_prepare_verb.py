@@ -102,6 +102,8 @@ def test_the_report_is_the_same_whenever_it_is_made(prepared: Path) -> None:
     assert cli.main([*command, "--plot", str(prepared / "mine.png")]) == 0
     assert (prepared / "mine.png").read_bytes() == before["report.png"]
     assert not (out / "report.png").exists()
+    (out / ".report.png.0123.partial").write_text("of a killed process")
+    (out / "report.json").write_text('{"truncated')
     assert cli.main(command) == 0
     assert {name: (out / name).read_bytes() for name in before} == before
     assert not [path for path in out.iterdir() if path.name.startswith(".")]

@@ -70,7 +70,7 @@ def prepare(
     names, identity = how.expand(sources), fingerprints(sources, how)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock")):
+        with locked(lock_of(folder)):
             if folder.exists() and (is_prepared(folder) or any(folder.iterdir())):
                 return _same(folder, identity)
             growing = folder.with_name(f".{folder.name}.partial")
@@ -91,6 +91,11 @@ def prepare(
             " folder of yours (in training: data.cache_dir)."
         ) from None
     return read_manifest(folder)
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that a process holds while it writes a prepared folder."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _same(folder: Path, identity: dict[str, Any]) -> dict[str, Any]:
