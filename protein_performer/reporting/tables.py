@@ -48,7 +48,7 @@ def read_metrics(run_dir: Path) -> Metrics:
 
 
 def results_table(metrics: Metrics) -> Table:
-    """One run beside the empirical baseline: accuracy and perplexity on each of its test sets."""
+    """One run beside its baselines: accuracy and perplexity on each of its test sets."""
     table = Table(title=f"{metrics['model/name']}, {metrics['objective']}")
     table.add_column("", no_wrap=True)
     tested = [name for name in _TEST_SETS if f"{name}/accuracy" in metrics]
@@ -59,7 +59,11 @@ def results_table(metrics: Metrics) -> Table:
         table.add_column("/ baseline", justify="right")
         if of_bytes:
             table.add_column("bits/byte", justify="right")
-    for row, prefix in (("empirical baseline", "empirical_"), (str(metrics["model/name"]), "")):
+    rows = {"empirical baseline": "empirical_"}
+    if "test/ngram_perplexity" in metrics:  # runs of earlier versions have none
+        rows["best n-gram"] = "ngram_"
+    rows[str(metrics["model/name"])] = ""
+    for row, prefix in rows.items():
         cells = []
         for name in tested:
             cells.append(f"{100 * float(metrics[f'{name}/{prefix}accuracy']):.2f} %")

@@ -23,6 +23,7 @@ from protein_performer.batch import IGNORE, Batch
 from protein_performer.inference.checkpoint import DESCRIPTION_KEY
 from protein_performer.metrics import ResidueMetrics
 from protein_performer.model.transformer import ProteinTransformer
+from protein_performer.training.ngram_test import NGramTest
 from protein_performer.training.schedule import Factor, schedule_optimizer
 
 
@@ -64,6 +65,7 @@ class LanguageModel(pl.LightningModule):
         self.weights_step = 0
         self.val_metrics = self._make_metrics()
         self.test_metrics = nn.ModuleDict({name: self._make_metrics() for name in test_names})
+        self.ngram_test = NGramTest(alphabet, test_names)
 
     def _make_metrics(self) -> ResidueMetrics:
         return ResidueMetrics(len(self.alphabet), self.alphabet.first_letter, self.alphabet.unit)
@@ -93,17 +95,25 @@ class LanguageModel(pl.LightningModule):
         """Ratios of the sums: `val/perplexity` and its like."""
         self._log_metrics("val/", self.val_metrics)
 
+    def on_test_start(self) -> None:
+        """Count the n-grams of the training set."""
+        self.ngram_test.count(self.trainer.datamodule.split("train"))
+
     def test_step(self, batch: Batch, batch_index: int, dataloader_idx: int = 0) -> None:
         """Add the batch to the sums of its test set."""
-        self._test_metrics()[dataloader_idx][1].update(*self.model.scored_logits(batch))
+        name, metrics = self._test_metrics()[dataloader_idx]
+        metrics.update(*self.model.scored_logits(batch))
+        next_token = self.trainer.datamodule.objective.needs_causal
+        self.ngram_test.add(name, batch, next_token=next_token)
 
     def on_test_epoch_end(self) -> None:
-        """`test/...`, and `ood/...` if held out: model and baseline on the same targets."""
+        """`test/...`, and `ood/...` if held out: model and baselines on the same targets."""
         baseline = EmpiricalBaseline(self.trainer.datamodule.residue_counts())
         for name, metrics in self._test_metrics():
             with metrics.sync_context():  # the targets of all ranks
                 scores = baseline.score(metrics.target_counts)
             self._log_results(f"{name}/empirical_", scores)
+            self._log_results(f"{name}/ngram_", self.ngram_test.results(name))
             self._log_metrics(f"{name}/", metrics)
 
     def _test_metrics(self) -> list[tuple[str, ResidueMetrics]]:

@@ -39,6 +39,8 @@ def test_its_figures_are_of_bytes_and_say_so(run):
     total = sum(smoothed) - 13  # bytes that UTF-8 has not
     nll = -sum(math.log(smoothed[byte] / total) for byte in tested)
     assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / len(tested)))
+    assert metrics["test/ngram_order"] in (1, 2, 3)
+    assert metrics["test/ngram_perplexity"] < metrics["test/empirical_perplexity"]
     assert (run_dir / "figures" / "test_confusion.png").stat().st_size > 10_000
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -9,6 +10,7 @@ from runs import compose_run, losses, write_proteins
 
 import protein_performer as pp
 from protein_performer.errors import UserError
+from protein_performer.ngram import NGrams
 from protein_performer.reporting.tables import comparison_table, results_table
 from protein_performer.training.lightning import WholeCheckpoints
 from train import train
@@ -16,6 +18,7 @@ from train import train
 METRICS = [
     *(f"{s}/{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity", "residues", "loss")),
     *(f"{s}/empirical_{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity")),
+    *(f"{s}/ngram_{m}" for s in ("test", "ood") for m in ("accuracy", "perplexity", "order")),
     "val/perplexity",
     "train/steps",
     "train/residues",
@@ -64,6 +67,29 @@ def test_the_empirical_baseline_is_of_the_training_residues(tmp_path, fasta):
         residues += len(window)
     assert metrics["test/residues"] == residues
     assert metrics["test/empirical_perplexity"] == pytest.approx(math.exp(nll / residues))
+
+
+def test_n_grams_of_the_training_split_are_tested_beside_the_model(tmp_path, fasta):
+    """Recomputed protein by protein, for the causal objective, which scores every residue."""
+    cfg = compose_run(tmp_path, fasta, "objective=causal", "trainer.max_steps=1")
+    metrics = train(cfg)
+    from hydra.utils import instantiate
+
+    data = instantiate(cfg.data)
+    ngrams = NGrams(26, 4, 5)
+    ngrams.add(data.split("train"))
+    for name in ("test", "ood"):
+        nll, correct, residues = np.zeros(5), np.zeros(5), 0
+        for codes in (data.split(name).residues(i)[:64] for i in range(len(data.split(name)))):
+            p = ngrams.probabilities(ngrams.histories(codes[None])[0])
+            nll -= np.log(p[:, np.arange(len(codes)), codes - 4]).sum(1)
+            correct += (p.argmax(-1) == codes - 4).sum(1)
+            residues += len(codes)
+        best = int(nll.argmin())
+        assert metrics[f"{name}/ngram_order"] == best + 1
+        expected = math.exp(nll[best] / residues)
+        assert metrics[f"{name}/ngram_perplexity"] == pytest.approx(expected, rel=1e-5)
+        assert metrics[f"{name}/ngram_accuracy"] == pytest.approx(correct[best] / residues)
 
 
 def test_a_checkpoint_is_whole_at_every_moment(tmp_path, monkeypatch):
