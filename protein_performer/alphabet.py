@@ -20,7 +20,7 @@ _OUTSIDE = 255  # in the translation table only: a byte that is not a letter
 
 @dataclass
 class ResidueCounts:
-    """What `Alphabet.encode` met, in characters, summed over the calls it was passed to."""
+    """What `Alphabet.encode` read, in characters, summed over the calls it was passed to."""
 
     residues: int = 0  # codes written
     lower_case: int = 0  # read as upper case
@@ -119,7 +119,7 @@ class Alphabet:
             sequence: residues; characters beyond Latin-1 count as outside the alphabet.
             policy: what to do with a character outside the alphabet: raise `error`, replace it by
                 the `unknown` letter (the length stays), or `skip` it (the length shrinks).
-            counts: where to add what was met; the caller reports it.
+            counts: where to add what was read; the caller reports it.
             where: the place to name in an error, such as "FILE: record ACCESSION".
 
         Returns: (L,) uint8 codes.

@@ -21,6 +21,7 @@ from protein_performer.errors import UserError
 
 SHARD_FILES = ("tokens", "offsets", "accessions")
 BY_LENGTH, LENGTH_COUNTS = "by_length.npy", "length_counts.npy"
+_CHECKED: set[tuple[Path, str, int]] = set()  # files that this process has compared
 _OTHER_FILES = 512  # that a process may have open beside its maps
 
 
@@ -80,7 +81,6 @@ class StoredSplit:
         self.shard_proteins = shard_proteins
         _allow_open_files(2 * len(meta.shards))
         self._mapped: dict[int, tuple[NDArray[np.uint8], NDArray[np.uint64]]] = {}
-        self._checked: set[Path] = set()
 
     @property
     def num_shards(self) -> int:
@@ -141,7 +141,8 @@ class StoredSplit:
         return (self.residues(int(index)) for index in self.by_length())
 
     def check(self) -> None:
-        """Compare every file with its checksum."""
+        """Compare every file with its checksum, whatever this process has compared before."""
+        _CHECKED.clear()
         for shard in range(self.num_shards):
             for kind in SHARD_FILES:
                 self._whole(shard, kind)
@@ -157,14 +158,15 @@ class StoredSplit:
 
     def whole(self, path: Path, sha256: str | None) -> Path:
         """A file of the split, once it is known to be whole."""
-        if sha256 is not None and path not in self._checked:
-            try:
-                found = file_sha256(path)
-            except OSError as error:
-                raise _unreadable(path, error) from None
-            if found != sha256:
+        if sha256 is None:
+            return path
+        try:
+            known = path, sha256, path.stat().st_mtime_ns
+            if known not in _CHECKED and file_sha256(path) != sha256:
                 raise _damaged(path, "its checksum is not the manifest's")
-            self._checked.add(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        _CHECKED.add(known)
         return path
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import resource
+from collections import Counter
 from hashlib import sha256
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from made_up import data_module, sequences
 from preparing import PROTEIN, RULE, prepared, records_of, stored
 
+from protein_performer.data import shards
 from protein_performer.data.manifest import MANIFEST, read_manifest, verify
 from protein_performer.data.preparing.pipeline import prepare
 from protein_performer.data.preparing.preprocessing import ProteinPreprocessing
@@ -181,3 +183,19 @@ def test_too_many_open_files_are_not_taken_for_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "memmap", refuse)
     with pytest.raises(UserError, match="ulimit -n"):
         stored(tmp_path / "out", "train").residues(0)
+
+
+def test_a_file_is_compared_once_in_a_process(tmp_path, monkeypatch):
+    compared = Counter()
+
+    def count(path, file_sha256=shards.file_sha256):
+        compared[path.name] += 1
+        return file_sha256(path)
+
+    monkeypatch.setattr(shards, "file_sha256", count)
+    prepared(tmp_path / "out", records_of(sequences(40)))
+    for _ in range(3):
+        list(stored(tmp_path / "out", "train"))
+    opened = {name: times for name, times in compared.items() if "accessions" not in name}
+    assert {"by_length.npy", "00000.tokens", "00000.offsets"} <= opened.keys()
+    assert set(opened.values()) == {1}

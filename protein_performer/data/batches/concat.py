@@ -4,7 +4,7 @@ Appendix C.1 and its code (google-research, protein_lm): sequences joined with `
 them and cut into blocks of 8192 tokens, so that nothing is cut away. Attention crosses the
 boundaries of proteins, as there: no mask keeps them apart. To keep them apart, a block could be
 handed over as its pieces, one row each, which needs no mask in any mechanism; but beside a piece
-of 8000 residues thirty pieces of 300 are nearly all padding. So that is `data/proteins.py` with
+of 8000 residues thirty pieces of 300 are nearly all padding. So that is `proteins` with
 crop="all": each protein in rows of its own, beside rows of like length. The tokens are the same.
 
 Differences: our rows begin with `<bos>`, one of their `max_length` tokens; the last block of a

@@ -5,7 +5,7 @@ Sgarbossa et al. 2024). A cluster's members of a split are joined as in `concat`
 each epoch, and cut into rows of `max_length` tokens; its last row is shorter. Nothing is cut away.
 A protein that the table does not name stands alone.
 
-Splits are shared out as ever. Where clusters are held out whole (OOD) all members meet; where val
+Splits do not change. Where clusters are held out whole (OOD) all members meet; where val
 and test are random proteins, few have a relative beside them.
 
 Shapes: B rows, L positions.

@@ -32,16 +32,16 @@ class Buffer:
         return len(self.lengths)
 
     def residues(self, index: int) -> NDArray[np.uint8]:
-        """See `rows.Proteins`; indices begin at `first`."""
+        """See `layout.Proteins`; indices begin at `first`."""
         here = index - self.first
         return self._tokens[self._offsets[here] : self._offsets[here + 1]]
 
     def by_length(self) -> NDArray[np.integer]:
-        """See `rows.SortedProteins`."""
+        """See `layout.SortedProteins`."""
         return self.first + np.argsort(self.lengths, kind="stable")
 
     def length_counts(self) -> Ints:
-        """See `rows.SortedProteins`."""
+        """See `layout.SortedProteins`."""
         return np.bincount(self.lengths)
 
     def shuffled(self, seed: int) -> "Buffer":

@@ -1,4 +1,4 @@
-"""What may stand in the rows of a batch: the contract between contexts, order and collation.
+"""What may stand in the rows of a batch: the contract between `row_rule`, order and collation.
 
 A context is a way to make rows of a split: single proteins (`proteins`), blocks of all proteins
 one after another (`concat`), or homologs one after another (`homologs`). Each has an index, which
@@ -48,7 +48,7 @@ class RowLayout(Protocol):
 
 
 class Proteins(Protocol):
-    """Tokenized proteins by index, on disk (`StoredSplit`) or in memory (`buffer.Buffer`)."""
+    """Proteins as tokens, by index, on disk (`StoredSplit`) or in memory (`in_memory.Buffer`)."""
 
     def __len__(self) -> int:
         """Number of proteins."""

@@ -30,7 +30,7 @@ class BatchKey(NamedTuple):
 class BatchSampler(DistributedSampler[BatchKey]):
     """Yields a `BatchKey` for each batch; a `DistributedSampler` so that Lightning keeps it.
 
-    Every global batch is dealt out to the ranks like cards, so what the model sees in a step
+    Every global batch is shared out to the ranks in turn, so what the model sees in a step
     does not depend on their number, and all ranks make equally many steps.
 
     Args:

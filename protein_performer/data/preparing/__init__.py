@@ -1,1 +1,1 @@
-"""Records to tokens in splits: encode, share out, find copies, write, describe."""
+"""Records to tokens in splits: tokenize, split, find copies, write shards, describe."""

@@ -27,7 +27,7 @@ _AHEAD = 3  # bundles of a process: two wait, as long as the reader takes to tok
 
 
 class Finished(NamedTuple):
-    """A bundle that has been tokenized; its text is let go."""
+    """A bundle that has been tokenized; its text is not held any more."""
 
     bundle: Bundle
     tokenized: Tokenized
