@@ -108,12 +108,13 @@ class PartsFolder:
         out: the file that the parts are for.
         plan: plain types that say what is computed: a run goes on from parts of the same plan only.
 
-    Raises: UserError for parts of another plan.
+    Raises: UserError for parts of another plan, and for a folder that something else made.
     """
 
     def __init__(self, out: Path, plan: Mapping[str, Any]) -> None:
         self.plan = plan
         self.path = _folder(out)
+        _check_ours(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         stated = self.path / _PLAN
         text = json.dumps(plan, sort_keys=True)
@@ -181,8 +182,17 @@ class PartsFolder:
 
 def remove_parts(out: Path) -> None:
     """Remove what an earlier run had begun for this output, if there is any."""
+    _check_ours(_folder(out))
     if _folder(out).is_dir():
         shutil.rmtree(_folder(out))
+
+
+def _check_ours(path: Path) -> None:
+    """Raise UserError for what something else made: a folder of parts is removed with all in it."""
+    # A plan that another process is writing is hidden until it is complete.
+    others = not path.is_dir() or any(path.glob("[!.]*"))
+    if path.exists() and others and not (path / _PLAN).exists():
+        raise UserError(f"{path}: not a folder of parts. Move it, or choose another name for OUT.")
 
 
 def _folder(out: Path) -> Path:

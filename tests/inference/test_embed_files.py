@@ -88,6 +88,15 @@ def test_another_plan_or_other_proteins_do_not_go_on(model, source, tmp_path, mo
     assert embed_files(model, [source], out).written
 
 
+def test_a_folder_of_the_users_is_never_taken_for_parts(model, source, tmp_path):
+    precious = tmp_path / "out.npz.parts" / "precious"
+    precious.mkdir(parents=True)
+    for attempt in (lambda out: embed_files(model, [source], out), remove_parts):
+        with pytest.raises(UserError, match="not a folder of parts"):
+            attempt(tmp_path / "out.npz")
+    assert precious.is_dir()
+
+
 def test_several_processes_share_the_work_and_one_writes(model, source, tmp_path):
     out, ranks = tmp_path / "out.npz", [Rank(i, 2, i) for i in (0, 1)]
     first = embed_files(model, [source], out, rank=ranks[1])
