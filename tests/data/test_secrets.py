@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from loopback import Fault, Site, serve
+from made_up import data_module
 from runs import ROOT, SMALL, write_proteins
 
 from protein_performer.data.fetching.transfer import download
@@ -44,10 +45,9 @@ def train(run_dir, address, *options):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("mode", ["shards", "stream"])
-def test_a_run_stores_and_prints_no_secret_and_goes_on_with_another_signature(tmp_path, mode):
+def test_a_run_stores_and_prints_no_secret_and_goes_on_with_another_signature(tmp_path):
     content = write_proteins(tmp_path / "source").read_bytes()
-    options = [f"data.mode={mode}", "data.head=400", "data.buffer=128"]
+    options = ["data.mode=stream", "data.head=400", "data.buffer=128"]
     with serve(Site(files={"/proteins.fasta": content})) as site:
         code, printed = train(tmp_path / "run", signed(site, "/proteins.fasta"), *options)
         assert code == 0, printed
@@ -62,6 +62,19 @@ def test_a_run_stores_and_prints_no_secret_and_goes_on_with_another_signature(tm
     assert SECRET not in printed
     assert not files_with_secrets(tmp_path)
     assert list((tmp_path / "cache").iterdir()) == prepared
+
+
+def test_prepared_shards_hold_no_secret_and_are_those_of_another_signature(tmp_path):
+    data_module(tmp_path).prepare_data()  # writes the proteins
+    content, folders = (tmp_path / "proteins.fasta").read_bytes(), []
+    with serve(Site(files={"/proteins.fasta": content})) as site:
+        for secret in (SECRET, f"{SECRET}2"):
+            sources = [signed(site, "/proteins.fasta", secret)]
+            module = data_module(tmp_path, sources=sources, cache_dir=tmp_path / "cache")
+            module.prepare_data()
+            folders.append(module.folder)
+    assert folders[0] == folders[1]
+    assert not files_with_secrets(tmp_path)
 
 
 FAULTS = {

@@ -98,6 +98,6 @@ def _fetch(address: str, path: Path, sha256: str | None) -> None:
         if sha256 not in (None, digest.hexdigest()):
             raise UserError(
                 f"{public_address(address)}: expected bytes with SHA-256 {sha256}, got others. Was"
-                " the folder prepared anew, or damaged? There, `protein-performer prepare --verify`"
-                " tells."
+                " the folder prepared anew, or damaged? `protein-performer prepare --verify`, run"
+                " there, finds damage."
             )

@@ -89,7 +89,7 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """Bytes that have arrived; 0 where nobody could tell of which state of the file."""
+        """Bytes that have arrived; 0 where it is not known of which state of the file."""
         known = self.path.exists() and self.tag_path.exists()
         return self.path.stat().st_size if known else 0
 

@@ -32,7 +32,7 @@ class Release(NamedTuple):
     """A folder of UniProt's file server.
 
     Attributes:
-        version: such as "2026_04"; "" if the folder does not tell.
+        version: such as "2026_04"; "" if the folder does not state it.
         files: name -> size and checksum.
     """
 

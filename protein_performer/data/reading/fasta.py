@@ -107,7 +107,7 @@ def as_text(latin1: str) -> str:
 
 
 class LineChecker:
-    """Looks at each line on its way to Biopython, and remembers what that does not tell."""
+    """Looks at each line on its way to Biopython, and remembers what that does not report."""
 
     def __init__(self, where: str, first_line: int) -> None:
         self.where = where
@@ -176,7 +176,7 @@ def not_proteins(start: str, place: str) -> UserError:
         "\xfd7zXZ": "This looks like an .xz file: unpack it, or compress it with gzip.",
         "(\xb5/\xfd": "This looks like a .zst file: unpack it, or compress it with gzip.",
     }
-    guess = next((told for mark, told in guesses.items() if start.startswith(mark)), "")
+    guess = next((cause for mark, cause in guesses.items() if start.startswith(mark)), "")
     if "\0" in start.split("\n", 1)[0][:_SHOWN] and not guess:
         guess = _NUL
     return UserError(

@@ -50,7 +50,7 @@ class Piece(NamedTuple):
 
     Attributes:
         begin: place of the first one in the file.
-        content: the bytes; none in the first piece of each answer, which tells where it begins.
+        content: the bytes; none in the first piece of each answer, which says where it begins.
         headers: of the answer.
     """
 

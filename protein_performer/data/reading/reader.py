@@ -44,7 +44,7 @@ def read_records(
 ) -> Iterator[Record]:
     """Records of files in the order of the sources and of each file.
 
-    FASTA and Swiss-Prot/TrEMBL flat files, plain or gzip, told apart by their content. Memory is
+    FASTA and Swiss-Prot/TrEMBL flat files, plain or gzip, distinguished by their content. Memory is
     bounded by a block of text and the longest record, whatever the file's size.
 
     Args:

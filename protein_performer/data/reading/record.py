@@ -1,4 +1,4 @@
-"""One protein as read from a file, and the count of what was met while reading."""
+"""One protein as read from a file, and the counts of what was read."""
 
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Record(NamedTuple):
 
 @dataclass
 class ReadCounts:
-    """What a reader met, summed over the files it was passed to. The caller reports it.
+    """What was read, summed over the files it was passed to. The caller reports it.
 
     The fields below `bytes_read` count oddities; each is a line of `warnings()` when it is not 0.
     """
@@ -54,7 +54,7 @@ class ReadCounts:
         self.examples = {**other.examples, **self.examples}
 
     def warnings(self) -> list[str]:
-        """One sentence for each oddity met, with its count and its first place."""
+        """One sentence for each oddity, with its count and its first place."""
         meaning = {
             "empty": "a header without a sequence, left out",
             "blank": "no text in it, left out",

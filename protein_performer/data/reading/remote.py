@@ -30,7 +30,7 @@ def expand_address(name: str) -> list[str]:
 
 
 def address_size(name: str) -> int | None:
-    """Bytes that lie at an address; None if the server does not tell."""
+    """Bytes that lie at an address; None if the server does not state it."""
     if is_http(name):
         return http_size(name)
     filesystem, path = _filesystem(name)

@@ -60,7 +60,7 @@ def _expand_one(name: str) -> list[str]:
 
 
 def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
-    """The file's bytes, decompressed if they are gzip (told by the bytes, not by the name).
+    """The file's bytes, decompressed if they are gzip (by the bytes, not by the name).
 
     Raises: UserError if the file cannot be read, is empty, is called .gz and is not, or is a
         truncated or corrupt gzip file.
@@ -82,7 +82,7 @@ def inflated(name: str, counts: ReadCounts) -> Iterator[bytes]:
 
 
 def size(name: str) -> int | None:
-    """Bytes of a file or at an address, as stored; None if the server does not tell."""
+    """Bytes of a file or at an address, as stored; None if the server does not state it."""
     return address_size(name) if is_address(name) else os.path.getsize(name)
 
 

@@ -18,7 +18,9 @@ Format = Literal["fasta", "flat", "text"]
 RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
 _BLANK = bytes(code for code in range(256) if chr(code).isspace())
 _AT_LEAST = 1 << 16  # bytes of a block: many records, so that the cost of a block does not count
-_ENOUGH = 1000  # bytes of an unfinished first line that tell its format as well as all of it
+_ENOUGH = (
+    1000  # bytes of an unfinished first line in which its format shows as well as in all of it
+)
 
 # A few kilobytes of gzip can hold gigabytes: what is longer than any protein ends in an error.
 LIMIT_VARIABLE = "PROTEIN_PERFORMER_MAX_RECORD_MB"
