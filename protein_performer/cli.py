@@ -1,6 +1,6 @@
 """`protein-performer VERB`: what one does with a checkpoint, and with data before there is one.
 
-Training has its own door, `train.py`. Each verb is a file in `commands/`.
+Each verb is a file in `commands/`. In a checkout, training has its own door, `train.py`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import protein_performer
-from protein_performer.commands import verbs
+from protein_performer.commands import train, verbs
 from protein_performer.errors import UserError
 from protein_performer.files import replacing
 
@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     and says of the rest, in its figures' `failed`, what it could not do.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["train"]:
+        train.forward(arguments[1:])
+        return 0
     args = _parser(arguments).parse_args(arguments)
     try:
         figures = args.run(args)

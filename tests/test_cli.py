@@ -24,7 +24,7 @@ def fasta(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("verb", verbs())
+@pytest.mark.parametrize("verb", sorted(verbs().keys() - {"train"}))  # its words are Hydra's
 def test_every_verbs_help_shows_an_example(verb, capsys):
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
