@@ -1,6 +1,6 @@
-"""Seconds of many contestants, taken in turns: what slows the machine slows all of them.
+"""Seconds of many rivals, taken in turns: what slows the machine slows all of them.
 
-A contestant that is measured to its end before the next one starts meets another machine: other
+A rival that is measured to its end before the next one starts meets another machine: other
 neighbours, another clock rate. Here every round runs each cell once, and two cells are compared
 round by round.
 """
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One contestant at one length.
+    """One rival at one length.
 
     Attributes:
         key: its name among the results.
@@ -51,9 +51,9 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(statistics.median(samples), min(samples), max(samples), len(samples))
 
 
-def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
+def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> list[float]:
     """Of the samples of the same round, as far as both go."""
-    return spread([a / b for a, b in zip(numerator, denominator, strict=False)])
+    return [a / b for a, b in zip(numerator, denominator, strict=False)]
 
 
 def interleave(
@@ -69,17 +69,16 @@ def interleave(
         cells: in the order in which they run; those that are compared should be neighbours.
         rounds: of every cell that has no smaller number of its own.
         clock: seconds.
-        progress: told what is about to run.
+        progress: called with what is about to run.
     """
     steps = {cell.key: cell.prepare() for cell in cells}
     seconds: dict[Key, list[float]] = {cell.key: [] for cell in cells}
     for index in range(rounds):
         gc.collect()
         for cell in cells:
-            if index >= (rounds if cell.rounds is None else cell.rounds):
-                continue
-            progress(f"round {index + 1} of {rounds}: {' '.join(map(str, cell.key))}")
-            seconds[cell.key].append(_time(steps[cell.key], clock))
+            if index < (rounds if cell.rounds is None else cell.rounds):
+                progress(f"round {index + 1} of {rounds}: {' '.join(map(str, cell.key))}")
+                seconds[cell.key].append(_time(steps[cell.key], clock))
     return seconds
 
 
@@ -96,11 +95,11 @@ def _time(step: Step, clock: Callable[[], float]) -> float:
 
 
 def crossover(lengths: Iterable[int], advantage: Mapping[int, float]) -> float | None:
-    """The length from which a contestant is faster, interpolated between logarithms.
+    """The length from which one rival is faster than another, interpolated between logarithms.
 
     Args:
         lengths: in ascending order.
-        advantage: the rival's seconds over the contestant's at each length.
+        advantage: the other's seconds over the one's at each length.
 
     Returns: the shortest length if it is faster there already; None if it never is.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runs import ROOT
+from runs import CLUSTERS, ROOT, SAMPLE, SMALL, write_proteins
 
 EXTRAS_ONLY = {"isal", "fsspec", "aiohttp", "pyarrow"}  # imported where an extra was installed
 
@@ -36,14 +36,24 @@ def run(installed, cwd, *words):
 
 
 def test_a_wheel_trains_outside_the_checkout(installed, tmp_path):
-    """On the sample that it brings, with the configs that it brings."""
-    words = ["size=tiny", "trainer.max_steps=2", "logger=csv", f"hydra.run.dir={tmp_path / 'run'}"]
+    """With the configs that it brings, in a folder that holds nothing but proteins."""
+    fasta = write_proteins(tmp_path / "mine")
+    words = [*SMALL, f"data.sources=[{fasta}]", f"hydra.run.dir={tmp_path / 'run'}"]
     done = run(installed, tmp_path, "train", *words)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train/steps"] == 2
-    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["data"]["sources"][0].startswith(str(installed))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["logs", "run"]
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train/steps"] == 6
+
+
+def test_without_data_of_ones_own_it_is_the_sample_that_a_wheel_brings(installed, tmp_path):
+    """Shown, not trained on."""
+    done = run(installed, tmp_path, "train", "--cfg", "job", "--package", "data")
+    config = yaml.safe_load(done.stdout.partition("\n")[2])
+    (source,) = config["sources"]
+    assert Path(source).read_bytes() == SAMPLE.read_bytes()
+    assert Path(config["splits"]["clusters"]).read_bytes() == CLUSTERS.read_bytes()
+    assert config["cache_dir"] == "logs/prepared"
+    own = run(installed, tmp_path, "train", "--cfg", "job", "data=concat").stdout
+    assert yaml.safe_load(own)["data"]["sources"] == ["data/trembl_sample.fasta.gz"]
 
 
 def test_a_wheel_lists_the_choices_of_training(installed, tmp_path):

@@ -1,6 +1,6 @@
 """Measure attention: seconds and peak memory, forward and backward, against length.
 
-Every contestant runs once in each round, so that whatever slows the machine slows them all, and
+Every mechanism runs once in each round, so that whatever slows the machine slows them all, and
 ratios are taken within rounds. Memory is the growth of a fresh process. With --peers also the
 libraries that one would otherwise use; they come with pip install "protein-performer[peers]".
 The full set takes about ten minutes of an otherwise idle core; --quick tries it in seconds.
@@ -18,21 +18,21 @@ from rich.console import Console
 
 from benchmarks.attention import tables
 from benchmarks.attention.accelerator import Cuda, accelerator_table, measure_accelerator
-from benchmarks.attention.contestants import BOTH
-from benchmarks.attention.measure import measure
-from benchmarks.attention.parity import Parity, parity
-from benchmarks.attention.peers import COMPILED_PRODUCT, is_importable, require_peers
+from benchmarks.attention.measure import Measured, measure
+from benchmarks.attention.mechanisms import BOTH
+from benchmarks.attention.parity import parities
+from benchmarks.attention.peers import require_peers
 from benchmarks.attention.picture import PICTURE_SUFFIXES, draw
 from benchmarks.attention.sizes import OFFICIAL, QUICK, Sizes
-from benchmarks.attention.targets import Measured, Target, plain, targets
 from benchmarks.command import command_line, require_folder
+from benchmarks.figures import figure_tables, machine_table, plain
 from benchmarks.machine import load_average, machine, threads
 from benchmarks.timing import spread
 from protein_performer.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `benchmark attention`."""
+    """The options."""
     parser.add_argument("--peers", action="store_true", help="run other libraries, too")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument(
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="of PyTorch; default: 1, the steadiest"
     )
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it: no verdicts")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the curves (.png, .pdf, .svg)"
     )
@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     if args.device == "cuda":
         return _on_gpu(args.rounds, sizes)
     facts = {**machine(), "threads": args.threads, "rounds": args.rounds, "quick": args.quick}
-    parities: list[Parity] = []
     with Console(stderr=True).status("preparing") as status, threads(args.threads):
         measured = measure(
             sizes,
@@ -66,14 +65,24 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             with_peers=args.peers,
             progress=status.update,
         )
-        if args.peers:
-            parities = _parities(sizes)
+        compared = parities(sizes) if args.peers else []
     facts["load_average_after"] = load_average()
-    rows = targets(measured, sizes)
-    _print(facts, measured, sizes.long, [] if args.quick else rows, parities)
+    rows = [*tables.step_figures(measured, sizes), *tables.derived(measured, sizes)]
+    console = Console()
+    console.print(machine_table(facts))
+    for direction in BOTH:
+        console.print(tables.section_table(measured, direction))
+    console.print(*figure_tables(rows), sep="\n")
+    if compared:
+        console.print(tables.parity_table(compared))
     if args.plot is not None:
         draw(measured, args.plot)
-    return _figures(facts, measured, rows, parities)
+    return {
+        "machine": facts,
+        "cells": _cells(measured),
+        "figures": [plain(row) for row in rows],
+        "parity": [row._asdict() for row in compared],
+    }
 
 
 def _on_gpu(rounds: int, sizes: Sizes) -> dict[str, object]:
@@ -81,18 +90,9 @@ def _on_gpu(rounds: int, sizes: Sizes) -> dict[str, object]:
     facts = {**machine(), "gpu": torch.cuda.get_device_name(), "rounds": rounds}
     rows = measure_accelerator(meter, sizes, rounds)
     console = Console()
-    console.print(tables.machine_table(facts))
+    console.print(machine_table(facts))
     console.print(accelerator_table(rows))
     return {"machine": facts, "rows": rows}
-
-
-def _parities(sizes: Sizes) -> list[Parity]:
-    rows = []
-    for kernel in ("relu", "softmax"):
-        rows += [parity(kernel, direction == "causal", sizes) for direction in BOTH]
-        if is_importable(COMPILED_PRODUCT):
-            rows.append(parity(kernel, True, sizes, compiled=True))
-    return rows
 
 
 def _refuse(args: argparse.Namespace) -> None:
@@ -104,50 +104,23 @@ def _refuse(args: argparse.Namespace) -> None:
         )
     if args.plot is not None:
         require_folder("--plot", args.plot)
-    if args.plot is not None and args.plot.suffix not in PICTURE_SUFFIXES:
-        raise UserError(
-            f"--plot {args.plot}: expected a name that ends in {' or '.join(PICTURE_SUFFIXES)}"
-        )
+        if args.plot.suffix not in PICTURE_SUFFIXES:
+            expected = " or ".join(PICTURE_SUFFIXES)
+            raise UserError(f"--plot {args.plot}: expected a name that ends in {expected}")
     if args.peers:
         require_peers()
 
 
-def _print(
-    facts: dict[str, object],
-    measured: Measured,
-    step_tokens: int,
-    rows: list[Target],
-    parities: list[Parity],
-) -> None:
-    console = Console()
-    console.print(tables.machine_table(facts))
-    for direction in BOTH:
-        console.print(tables.section_table(measured, direction))
-    console.print(tables.step_table(measured, step_tokens))
-    if rows:
-        console.print(tables.target_table(rows))
-    if parities:
-        console.print(tables.parity_table(parities))
-
-
-def _figures(
-    facts: dict[str, object], measured: Measured, rows: list[Target], parities: list[Parity]
-) -> dict[str, object]:
-    """Everything, in plain types."""
-    return {
-        "machine": facts,
-        "cells": [
-            {
-                **key._asdict(),
-                **spread(seconds)._asdict(),
-                "seconds": list(seconds),
-                "peak_bytes": list(measured.peak_bytes.get(key, ())),
-            }
-            for key, seconds in measured.seconds.items()
-        ],
-        "targets": [plain(row) for row in rows],
-        "parity": [row._asdict() for row in parities],
-    }
+def _cells(measured: Measured) -> list[dict[str, object]]:
+    return [
+        {
+            **key._asdict(),
+            **spread(seconds)._asdict(),
+            "seconds": list(seconds),
+            "peak_bytes": list(measured.peak_bytes.get(key, ())),
+        }
+        for key, seconds in measured.seconds.items()
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

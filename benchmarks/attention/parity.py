@@ -88,6 +88,16 @@ def peer_formula(
     return out
 
 
+def parities(sizes: Sizes) -> list[Parity]:
+    """Of both kernels in both directions, and of the compiled product where it was built."""
+    rows = []
+    for kernel in ("relu", "softmax"):
+        rows += [parity(kernel, causal, sizes) for causal in (True, False)]
+        if peers.is_importable(peers.COMPILED_PRODUCT):
+            rows.append(parity(kernel, True, sizes, compiled=True))
+    return rows
+
+
 @torch.no_grad()
 def parity(kernel: str, causal: bool, sizes: Sizes, *, compiled: bool = False) -> Parity:
     """Compare ours, the formula and the peer with the same features, on unit variance."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.attention.contestants import BOTH, CONTESTANTS
-from benchmarks.attention.targets import Measured
+from benchmarks.attention.measure import Measured
+from benchmarks.attention.mechanisms import BOTH, MECHANISMS
 from benchmarks.timing import Key, spread
 
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
@@ -30,10 +30,10 @@ def draw(measured: Measured, path: Path) -> None:
 
 
 def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
-    """A colour for each of ours, in all panels; a peer is the dashed line of the same colour."""
-    ours = [name for name, contestant in CONTESTANTS.items() if contestant.peer_of is None]
+    """A colour for each of ours, in all panels; a rival is a line of the same colour."""
+    ours = [name for name, mechanism in MECHANISMS.items() if mechanism.rival_of is None]
     lengths: set[int] = set()
-    for name, contestant in CONTESTANTS.items():
+    for name, mechanism in MECHANISMS.items():
         points = [
             (key.length, value)
             for key, value in values.items()
@@ -42,9 +42,9 @@ def _curves(axes: Axes, values: dict[Key, float], direction: str) -> None:
         if points:
             x, y = zip(*sorted(points), strict=True)
             lengths.update(x)
-            colour = f"C{ours.index(contestant.peer_of or name)}"
-            style = "-" if contestant.peer_of is None else "--"
-            marker = "o" if contestant.requires is None else "s"
+            colour = f"C{ours.index(mechanism.rival_of or name)}"
+            style = "--" if mechanism.is_peer else ":" if mechanism.rival_of else "-"
+            marker = "o" if mechanism.requires is None else "s"
             axes.plot(x, y, style, marker=marker, markersize=4, label=name, color=colour)
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(sorted(lengths), [str(length) for length in sorted(lengths)])

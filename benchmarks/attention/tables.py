@@ -1,22 +1,27 @@
-"""The measurement as a person reads it."""
+"""The measurement of attention as a person reads it."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from benchmarks.attention.measure import PEAK, STEP, Measured
+from benchmarks.attention.mechanisms import BOTH, MECHANISMS
 from benchmarks.attention.parity import Parity
-from benchmarks.attention.targets import STEP, Measured, Target
-from benchmarks.timing import Key, ratio, spread
+from benchmarks.attention.sizes import Sizes
+from benchmarks.attention.training_step import VALUES, VALUES_DIRECTION
+from benchmarks.figures import Figure, number
+from benchmarks.timing import Key, crossover, ratios, spread
+
+FAVOR = ("FAVOR+ softmax", "FAVOR+ ReLU")
 
 
 def section_table(measured: Measured, section: str) -> Table:
-    """One direction: milliseconds, peak megabytes, how many times as fast as exact attention."""
+    """One direction: medians, and ratios within rounds with the smallest and the largest."""
     keys = [key for key in measured.seconds if key.section == section]
     table = Table(title=f"{section}, forward + backward", title_justify="left")
     table.add_column("L", justify="right")
-    table.add_column("")
-    for column in ("median ms", "min-max", "peak MB", "x SDPA"):
+    table.add_column("", no_wrap=True)
+    for column in ("ms", "peak MB", "x SDPA", "ours is x as fast"):
         table.add_column(column, justify="right")
     for length in sorted({key.length for key in keys}):
         shown = f"{length}"
@@ -29,59 +34,78 @@ def section_table(measured: Measured, section: str) -> Table:
 
 
 def _cells(measured: Measured, key: Key) -> list[str]:
-    seconds, exact = (measured.seconds.get(k, ()) for k in (key, key._replace(name="SDPA")))
-    median, low, high, _ = spread([1000 * x for x in seconds])
-    peaks = measured.peak_bytes.get(key)
+    seconds = measured.seconds[key]
+    exact = measured.seconds.get(key._replace(name="SDPA"), ())
+    ours = measured.seconds.get(key._replace(name=MECHANISMS[key.name].rival_of or ""), ())
     return [
-        _number(median),
-        f"{_number(low)}-{_number(high)}",
-        _number(spread(peaks).median / 1e6) if peaks else "",
-        f"{ratio(exact, seconds).median:.2f}" if exact else "",
+        number(1000 * spread(seconds).median),
+        number(spread(measured.peak_bytes[key]).median / 1e6),
+        _of_rounds(exact, seconds),
+        _of_rounds(seconds, ours),
     ]
 
 
-def step_table(measured: Measured, tokens: int) -> Table:
-    """Training steps: tokens a second."""
-    keys = [key for key in measured.seconds if key.section.startswith(STEP)]
-    table = Table(title=f"one training step on {tokens} tokens: tokens/s", title_justify="left")
-    table.add_column("")
-    lengths = sorted({key.length for key in keys})
-    for length in lengths:
-        table.add_column(f"{tokens // length} x {length}", justify="right")
-    for section, name in dict.fromkeys((key.section, key.name) for key in keys):
-        row = [measured.seconds.get(Key(section, name, length), ()) for length in lengths]
-        cells = (_number(tokens / spread(samples).median) if samples else "" for samples in row)
-        table.add_row(f"{section.removeprefix(STEP)} {name}", *cells)
-    return table
+def _of_rounds(numerator: Sequence[float], denominator: Sequence[float]) -> str:
+    """Median of the ratios within rounds, smallest and largest; empty where one did not run."""
+    if not numerator or not denominator:
+        return ""
+    found = spread(ratios(numerator, denominator))
+    return f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
-def target_table(rows: Sequence[Target]) -> Table:
-    """What was aimed at: bound, measured ratio with its smallest and largest round, verdict.
-
-    Below, what it takes to measure the rows that were not.
-    """
-    table = Table(title="targets", title_justify="left")
-    table.add_column("")
-    for column in ("bound", "measured", "min-max"):
-        table.add_column(column, justify="right")
-    table.add_column("")
-    for row in rows:
-        sign = "<=" if row.at_most else ">="
-        unit = "" if row.unit == "positions" else row.unit
-        cells = ["", "", "[dim]not measured"]
-        if row.measured is not None:
-            value, low, high, rounds = row.measured
-            extent = f"{_number(low)}-{_number(high)}" if rounds > 1 else ""
-            found = "never" if math.isinf(value) else f"{_number(value)}{unit}"
-            cells = [found, extent, "[green]met" if row.met else "[red]missed"]
-        table.add_row(row.what, f"{sign} {row.bound:g}{unit}", *cells)
-    missing = dict.fromkeys(row.needs for row in rows if row.measured is None)
-    if missing:
-        table.caption = f"not measured: what needs {'; '.join(missing)}"
-    return table
+def derived(measured: Measured, sizes: Sizes) -> list[Figure]:
+    """Where FAVOR+ begins to pay, how near it is to the machine's peak, and how it grows."""
+    rows: list[Figure] = []
+    for direction in BOTH:
+        for name in FAVOR:
+            rows += _of_favor(measured, sizes, direction, name)
+    return rows
 
 
-def parity_table(rows: Iterable[Parity]) -> Table:
+def _of_favor(measured: Measured, sizes: Sizes, direction: str, name: str) -> Iterator[Figure]:
+    def seconds(length: int, name: str = name) -> Sequence[float]:
+        return measured.seconds[Key(direction, name, length)]
+
+    what = f"{direction} {name}"
+    advantage = {
+        length: spread(ratios(seconds(length, "SDPA"), seconds(length))).median
+        for length in sizes.lengths
+    }
+    start = crossover(sizes.lengths, advantage)
+    if start is not None:
+        yield Figure("against length", f"{what}: faster than SDPA from", "positions", [start])
+    small, large = (Key(direction, name, length) for length in (sizes.long, sizes.longest))
+    what += f", {sizes.long} to {sizes.longest} positions"
+    growth = ratios(seconds(sizes.longest), seconds(sizes.long))
+    yield Figure("against length", f"{what}: time", "x", growth)
+    before, after = (measured.peak_bytes[key][0] for key in (small, large))
+    if before:  # a tiny step may need no new memory
+        yield Figure("against length", f"{what}: memory", "x", [after / before])
+
+    peak = measured.seconds[Key(PEAK, PEAK, sizes.matrix)]
+    operations = measured.operations[Key(direction, name, sizes.middle)]
+    percent = 100 * operations / (2 * sizes.matrix**3)
+    shares = ratios([percent * each for each in peak], seconds(sizes.middle))
+    what = f"{direction} {name}, {sizes.middle} positions"
+    yield Figure("share of the matrix product's speed", what, "%", shares)
+
+
+def step_figures(measured: Measured, sizes: Sizes) -> list[Figure]:
+    """Training steps: tokens a second, and those as a share of the model's without attention."""
+    rows = []
+    for key, seconds in measured.seconds.items():
+        if key.section.startswith(STEP):
+            what = f"{key.section.removeprefix(STEP)} {key.name}"
+            table = f"training step, {sizes.long // key.length} x {key.length}"
+            rows.append(Figure(table, what, "tokens/s", [sizes.long / each for each in seconds]))
+            bare = measured.seconds[Key(STEP + VALUES_DIRECTION, VALUES, key.length)]
+            if key.name != VALUES:
+                shares = [100 * each for each in ratios(bare, seconds)]
+                rows.append(Figure(table, f"{what}, of those without attention", "%", shares))
+    return rows
+
+
+def parity_table(rows: Sequence[Parity]) -> Table:
     """Largest relative differences between ours, the peer, and the formula between them."""
     table = Table(
         title="FAVOR+ and performer-pytorch with the same features: largest relative difference",
@@ -98,16 +122,3 @@ def parity_table(rows: Iterable[Parity]) -> Table:
         name = f"{row.direction} {row.kernel}{', compiled product' if row.compiled else ''}"
         table.add_row(name, *(f"{value:.1e}" for value in row[3:]))
     return table
-
-
-def machine_table(facts: Mapping[str, object]) -> Table:
-    """Name and value."""
-    table = Table(title="machine", title_justify="left", show_header=False)
-    for name, value in facts.items():
-        text = f"{value:.2f}" if isinstance(value, float) else str(value)
-        table.add_row(name.replace("_", " "), text)
-    return table
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.attention.sizes import Sizes
-from benchmarks.attention.targets import VALUES
 from benchmarks.timing import Step
 from protein_performer.alphabet import Alphabet
 from protein_performer.attention.favor.favor import Favor
@@ -20,10 +19,11 @@ from protein_performer.attention.softmax import Softmax
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
 
+VALUES, VALUES_DIRECTION = "values", "bidirectional"  # it has no direction and runs once a round
 _WARM_UP = 128  # positions; the first step also makes the optimizer's state
 
 
-def mechanisms(sizes: Sizes) -> dict[str, MakeAttention]:
+def training_mechanisms(sizes: Sizes) -> dict[str, MakeAttention]:
     """By name; `values` is the model that no mechanism can beat."""
     favor = partial(Favor, num_features=sizes.step_features)
     return {
@@ -43,7 +43,7 @@ def training_step(name: str, causal: bool, length: int, sizes: Sizes) -> Step:
     vocabulary_size = len(Alphabet())
     model = ProteinTransformer(
         vocabulary_size,
-        mechanisms(sizes)[name],
+        training_mechanisms(sizes)[name],
         TrunkConfig(sizes.width, sizes.layers, sizes.heads, sizes.hidden_width, causal),
     )
     optimizer = torch.optim.AdamW(model.parameters())

@@ -19,17 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.attention.tables import machine_table, target_table
-from benchmarks.attention.targets import Target, plain
 from benchmarks.command import command_line
-from benchmarks.data.measure import (
-    QUICK_DATA,
-    DataFigures,
-    DataSizes,
-    measure_data,
-)
-from benchmarks.data.tables import loading_table, memory_table, reading_table
-from benchmarks.data.targets import data_targets
+from benchmarks.data.measure import QUICK, DataSizes, Measurement
+from benchmarks.figures import figure_tables, machine_table, plain
 from benchmarks.machine import load_average, machine
 from protein_performer.data.reading.sources import expand
 from protein_performer.errors import UserError
@@ -40,7 +32,7 @@ _DISK = 3e9  # bytes for everything else
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `benchmark data`."""
+    """The options."""
     parser.add_argument(
         "--source",
         nargs="+",
@@ -58,26 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for the sources that are made, which stay there for another time (default: a"
         " temporary one)",
     )
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it: no verdicts")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Measure, print the tables, return the figures."""
-    sizes = QUICK_DATA if args.quick else DataSizes(large=1000 * args.gigabytes)
+    sizes = QUICK if args.quick else DataSizes(large=1000 * args.gigabytes)
     facts = {**machine(), "rounds": args.rounds, "quick": args.quick}
     with tempfile.TemporaryDirectory() if args.folder is None else nullcontext(args.folder) as name:
         folder = Path(name)
         _refuse(args, sizes, folder)
-        figures = measure_data(args.source, folder, sizes, rounds=args.rounds, progress=_progress())
+        figures = Measurement(folder, sizes, args.rounds, _progress()).run(args.source)
     facts["load_average_after"] = load_average()
-    rows = data_targets(figures)
-    console = Console()
-    console.print(machine_table(facts))
-    for table in (reading_table, memory_table, loading_table):
-        console.print(table(figures))
-    if not args.quick:
-        console.print(target_table(rows))
-    return _plain(facts, figures, rows)
+    Console().print(machine_table(facts), *figure_tables(figures), sep="\n")
+    return {"machine": facts, "figures": [plain(figure) for figure in figures]}
 
 
 def _progress() -> Callable[[str], None]:
@@ -103,36 +89,6 @@ def _refuse(args: argparse.Namespace, sizes: DataSizes, folder: Path) -> None:
             f"{folder}: expected {needed / 1e9:.1f} GB of free disk, there are {free / 1e9:.1f}."
             " Name another --folder, or fewer --gigabytes."
         )
-
-
-def _plain(facts: dict[str, object], figures: DataFigures, rows: list[Target]) -> dict[str, object]:
-    """Everything, in plain types."""
-    return {
-        "machine": facts,
-        "codecs": figures.codecs,
-        "readings": [
-            {"what": what, "with": codec, **each._asdict()}
-            for (what, codec), readings in figures.readings.items()
-            for each in readings
-        ],
-        "memory": [
-            {"what": what, "source": size, **usage._asdict()}
-            for (what, size), usage in figures.memory.items()
-        ],
-        "batches": [
-            {"what": what, **each._asdict()}
-            for what, taken in figures.taken.items()
-            for each in taken
-        ],
-        "padding": {context: each._asdict() for context, each in figures.padding.items()},
-        "loader_and_step_seconds": figures.step_seconds,
-        "start": {
-            "proteins": figures.simulated_proteins,
-            "seconds": figures.start_seconds,
-            "usage": None if figures.start is None else figures.start._asdict(),
-        },
-        "targets": [plain(row) for row in rows],
-    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -52,18 +52,6 @@ class Taken(NamedTuple):
     cpu_seconds: float
 
 
-class Padding(NamedTuple):
-    """Places of some batches, and how many of them hold a token."""
-
-    places: int
-    tokens: int
-
-    @property
-    def share(self) -> float:
-        """Of places that hold none."""
-        return 1 - self.tokens / self.places
-
-
 def data_module(
     source: Path, cache: Path, context: str = SINGLE, batch_tokens: int = BATCH_TOKENS
 ) -> ProteinDataModule:
@@ -109,16 +97,16 @@ def take_in_turns(source: Path, cache: Path, batches: int, rounds: int) -> dict[
     return taken
 
 
-def padding(source: Path, cache: Path, batches: int) -> dict[str, Padding]:
-    """Count each context's padding in an epoch's first batches, drawn at random from all."""
-    counted = {}
+def padding(source: Path, cache: Path, batches: int) -> dict[str, float]:
+    """Each context's share of places without a token, in an epoch's first batches."""
+    shares = {}
     for context in CONTEXTS:
         places = tokens = 0
         for batch in islice(data_module(source, cache, context).train_dataloader(), batches):
             places += batch.mask.numel()
             tokens += int(batch.mask.sum())
-        counted[context] = Padding(places, tokens)
-    return counted
+        shares[context] = 1 - tokens / places
+    return shares
 
 
 def loader_and_step_seconds(

@@ -6,16 +6,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.data import loading, reading
 from benchmarks.data.made_sources import Made, make_source
 from benchmarks.data.simulated_split import first_batch_seconds, simulate
+from benchmarks.figures import Figure
 from benchmarks.fresh_process import Usage, in_fresh_process
+from benchmarks.timing import ratios
 from protein_performer.data.preparing.preprocessing import SHARD_PROTEINS
 
-SMALL, LARGE = "small", "large"
-INFLATE, ONE_CORE, TWO_CORES, BIOPYTHON = "inflate", "1 core", "2 cores", "gzip + Biopython"
+INFLATE, ONE_CORE, TWO_CORES = "inflate alone", "to shards, 1 core", "to shards, 2 cores"
+BIOPYTHON = "gzip + Biopython"
+TEXT, MEMORY, BATCHES, START = "FASTA.gz", "memory of a process", "batches", "start of a rank"
 
 
 @dataclass(frozen=True)
@@ -40,52 +42,132 @@ class DataSizes:
     shards: int = -(-200_000_000 // SHARD_PROTEINS)
 
 
-QUICK_DATA = DataSizes(large=4, small=2, timed=2, batches=10, padded=10, steps=2, shards=1)
-
-
-class Reading(NamedTuple):
-    """Text that went through once."""
-
-    megabytes: float
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Megabytes of text in a second of wall time."""
-        return self.megabytes / self.seconds
+QUICK = DataSizes(large=4, small=2, timed=2, batches=10, padded=10, steps=2, shards=1)
 
 
 @dataclass
-class DataFigures:
-    """What was measured.
+class Measurement:
+    """One run.
 
     Attributes:
-        codecs: what inflated, the one that is used first.
-        readings: what was done, and with which codec -> one reading a round.
-        memory: `prepare` or `loader`, and `SMALL` or `LARGE` -> what it took.
-        taken: kind of batches -> those of each round.
-        padding: context -> what was counted.
-        step_seconds: of a batch and of the step on it.
-        simulated_proteins: in the training set of a rank's start.
-        start_seconds: until its first batch.
-        start: what that took, the import of libraries included.
+        folder: for sources that are made, which stay, and for what is prepared from them, which
+            does not.
+        sizes: of everything.
+        rounds: of what is timed.
+        progress: called with what is about to run.
+        figures: what was measured so far.
     """
 
-    codecs: list[str]
-    readings: dict[tuple[str, str], list[Reading]] = field(default_factory=dict)
-    memory: dict[tuple[str, str], Usage] = field(default_factory=dict)
-    taken: dict[str, list[loading.Taken]] = field(default_factory=dict)
-    padding: dict[str, loading.Padding] = field(default_factory=dict)
-    step_seconds: list[tuple[float, float]] = field(default_factory=list)
-    simulated_proteins: int = 0
-    start_seconds: float = 0.0
-    start: Usage | None = None
+    folder: Path
+    sizes: DataSizes
+    rounds: int
+    progress: Callable[[str], None]
+    figures: list[Figure] = field(default_factory=list)
 
-    def add_reading(self, what: str, codec: str, source: Made, usage: Usage) -> None:
-        """Note that a source went through once more."""
-        took = Reading(source.text_bytes / 1e6, usage.seconds, usage.cpu_seconds)
-        self.readings.setdefault((what, codec), []).append(took)
+    def run(self, sources: Sequence[str]) -> list[Figure]:
+        """Measure everything, on repetitions of real proteins with mutations."""
+        small, timed, large = (
+            self._make(sources, size)
+            for size in (self.sizes.small, self.sizes.timed, self.sizes.large)
+        )
+        with tempfile.TemporaryDirectory(prefix="prepared-", dir=self.folder) as name:
+            cache = Path(name)
+            self._memory(small, large, cache)
+            self._reading(small, timed, cache / "timed")
+            self._loading(small.path, cache)
+            self._start(small.path, cache)
+        return self.figures
+
+    def _make(self, sources: Sequence[str], megabytes: float) -> Made:
+        self.progress(f"making {megabytes:,.0f} MB of FASTA")
+        return make_source(sources, self.folder, megabytes)
+
+    def _add(self, table: str, what: str, unit: str, samples: Sequence[float]) -> None:
+        self.figures.append(Figure(table, what, unit, samples))
+
+    def _memory(self, small: Made, large: Made, cache: Path) -> None:
+        """Prepare each source and go through batches; only the small one's folder is kept."""
+        peaks: dict[str, list[int]] = {"prepare": [], "loader": []}
+        for source in (small, large):
+            megabytes = f"{source.text_bytes / 1e6:,.0f} MB"
+            folder = loading.prepared_at(source.path, cache)
+            for what, task in (
+                ("prepare", (reading.prepare_shards, source.path, folder, 0, reading.codecs()[0])),
+                ("loader", (loading.go_through, source.path, cache, self.sizes.batches)),
+            ):
+                self.progress(f"memory: {what}, {megabytes}")
+                usage = in_fresh_process(*task, cores=1)
+                peaks[what].append(usage.peak_anonymous_bytes)
+                self._add_memory(f"{what}, {megabytes} of text", usage)
+        shutil.rmtree(loading.prepared_at(large.path, cache))
+        for what, (before, after) in peaks.items():
+            self._add(MEMORY, f"{what}: large source over small one", "x", [after / before])
+
+    def _add_memory(self, what: str, usage: Usage, table: str = MEMORY) -> None:
+        self._add(table, f"{what}: anonymous", "MB", [usage.peak_anonymous_bytes / 1e6])
+        self._add(table, f"{what}: with mapped files", "MB", [usage.peak_bytes / 1e6])
+
+    def _reading(self, small: Made, timed: Made, folder: Path) -> None:
+        rates: dict[str, list[float]] = {}
+        cpu_rates: dict[str, list[float]] = {}
+
+        def take(what: str, source: Made, usage: Usage) -> None:
+            megabytes = source.text_bytes / 1e6
+            rates.setdefault(what, []).append(megabytes / usage.seconds)
+            cpu_rates.setdefault(what, []).append(megabytes / usage.cpu_seconds)
+
+        for number in range(1, self.rounds + 1):
+            for codec in reading.codecs():
+                self.progress(f"round {number} of {self.rounds}: FASTA.gz to shards, {codec}")
+                usage = in_fresh_process(reading.inflate, timed.path, codec, cores=1)
+                take(f"{INFLATE}, {codec}", timed, usage)
+                for workers, what in list(enumerate((ONE_CORE, TWO_CORES)))[: cores()]:
+                    task = reading.prepare_shards, timed.path, folder, workers, codec
+                    usage = in_fresh_process(*task, cores=workers + 1)
+                    shutil.rmtree(folder)
+                    take(f"{what}, {codec}", timed, usage)
+            self.progress(f"round {number} of {self.rounds}: {BIOPYTHON}")
+            usage = in_fresh_process(reading.parse_with_biopython, small.path, cores=1)
+            take(BIOPYTHON, small, usage)
+        for what, samples in rates.items():
+            self._add(TEXT, what, "MB/s of text", samples)
+            self._add(TEXT, f"{what}, by CPU time", "MB/s of text", cpu_rates[what])
+        for codec in reading.codecs():
+            one, two = (rates.get(f"{what}, {codec}") for what in (ONE_CORE, TWO_CORES))
+            assert one is not None
+            times = ratios(one, rates[BIOPYTHON])
+            self._add(TEXT, f"{ONE_CORE}, {codec}: over {BIOPYTHON}", "x", times)
+            if two is not None:
+                self._add(TEXT, f"{codec}: 2 cores over 1", "x", ratios(two, one))
+
+    def _loading(self, source: Path, cache: Path) -> None:
+        self.progress("batches")
+        usage = in_fresh_process(
+            loading.take_in_turns, source, cache, self.sizes.batches, self.rounds, cores=1
+        )
+        for name, taken in usage.result.items():
+            rates = [each.sequences / each.seconds for each in taken]
+            self._add(BATCHES, name, "sequences/s", rates)
+            rates = [each.sequences / each.cpu_seconds for each in taken]
+            self._add(BATCHES, f"{name}, by CPU time", "sequences/s", rates)
+        self.progress("padding")
+        usage = in_fresh_process(loading.padding, source, cache, self.sizes.padded, cores=1)
+        for context, share in usage.result.items():
+            self._add(BATCHES, f"{context}: padding", "%", [100 * share])
+        self.progress("training steps")
+        arguments = source, cache, self.sizes.steps, cores()
+        usage = in_fresh_process(loading.loader_and_step_seconds, *arguments, cores=cores())
+        shares = [100 * batch / (batch + step) for batch, step in usage.result]
+        self._add(BATCHES, "the loader's share of a training step", "%", shares)
+
+    def _start(self, source: Path, cache: Path) -> None:
+        """The small source's folder is grown; nothing needs it any more."""
+        self.progress("simulating a large training set")
+        proteins = simulate(loading.prepared_at(source, cache), self.sizes.shards)
+        self.progress(f"start of a rank, {proteins:,} proteins")
+        usage = in_fresh_process(first_batch_seconds, source, cache, cores=1)
+        self._add(START, f"{proteins:,} proteins, to the first batch", "s", [usage.result])
+        self._add_memory(f"{proteins:,} proteins", usage, START)
 
 
 def cores() -> int:
@@ -93,122 +175,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def measure_data(
-    sources: Sequence[str],
-    folder: Path,
-    sizes: DataSizes,
-    *,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> DataFigures:
-    """Measure everything.
-
-    Args:
-        sources: real proteins, which are repeated with mutations.
-        folder: for sources that are made, which stay, and for what is prepared from them, which
-            does not.
-        sizes: of everything.
-        rounds: of what is timed.
-        progress: told what is about to run.
-    """
-    figures = DataFigures(reading.codecs())
-    made = {}
-    for megabytes in sorted({sizes.small, sizes.timed, sizes.large}):
-        progress(f"making {megabytes:,.0f} MB of FASTA")
-        made[megabytes] = make_source(sources, folder, megabytes)
-    small = made[sizes.small]
-    with tempfile.TemporaryDirectory(prefix="prepared-", dir=folder) as name:
-        cache = Path(name)
-        for size, source in ((SMALL, small), (LARGE, made[sizes.large])):
-            _measure_memory(figures, size, source, cache, sizes.batches, progress)
-        _time_reading(figures, small, made[sizes.timed], cache, rounds, progress)
-        _measure_loading(figures, small.path, cache, sizes, rounds, progress)
-        _measure_start(figures, small.path, cache, sizes, progress)
-    return figures
-
-
-def _measure_memory(
-    figures: DataFigures,
-    size: str,
-    source: Made,
-    cache: Path,
-    batches: int,
-    progress: Callable[[str], None],
-) -> None:
-    """Prepare a source, go through some of its batches; only the small one's folder is kept."""
-    folder, codec = loading.prepared_at(source.path, cache), figures.codecs[0]
-    progress(f"memory: preparing {source.text_bytes / 1e6:,.0f} MB")
-    figures.memory["prepare", size] = in_fresh_process(
-        reading.prepare_shards, source.path, folder, 0, codec
-    )
-    progress(f"memory: the loader, {source.records:,} proteins")
-    figures.memory["loader", size] = in_fresh_process(
-        loading.go_through, source.path, cache, batches
-    )
-    if size == LARGE:
-        shutil.rmtree(folder)
-
-
-def _time_reading(
-    figures: DataFigures,
-    small: Made,
-    timed: Made,
-    cache: Path,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> None:
-    folder = cache / "timed"
-    for number in range(1, rounds + 1):
-        for codec in figures.codecs:
-            progress(f"round {number} of {rounds}: FASTA.gz to shards, {codec}")
-            usage = in_fresh_process(reading.inflate, timed.path, codec)
-            figures.add_reading(INFLATE, codec, timed, usage)
-            for workers, what in ((0, ONE_CORE), (1, TWO_CORES)):
-                if workers >= cores():
-                    continue
-                usage = in_fresh_process(
-                    reading.prepare_shards, timed.path, folder, workers, codec, cores=workers + 1
-                )
-                shutil.rmtree(folder)
-                figures.add_reading(what, codec, timed, usage)
-        progress(f"round {number} of {rounds}: {BIOPYTHON}")
-        usage = in_fresh_process(reading.parse_with_biopython, small.path)
-        figures.add_reading(BIOPYTHON, reading.ZLIB, small, usage)
-
-
-def _measure_loading(
-    figures: DataFigures,
-    source: Path,
-    cache: Path,
-    sizes: DataSizes,
-    rounds: int,
-    progress: Callable[[str], None],
-) -> None:
-    progress("batches")
-    usage = in_fresh_process(loading.take_in_turns, source, cache, sizes.batches, rounds)
-    figures.taken = usage.result
-    progress("padding")
-    figures.padding = in_fresh_process(loading.padding, source, cache, sizes.padded).result
-    progress("training steps")
-    usage = in_fresh_process(
-        loading.loader_and_step_seconds, source, cache, sizes.steps, cores(), cores=cores()
-    )
-    figures.step_seconds = usage.result
-
-
-def _measure_start(
-    figures: DataFigures,
-    source: Path,
-    cache: Path,
-    sizes: DataSizes,
-    progress: Callable[[str], None],
-) -> None:
-    """The small source's folder is grown; nothing needs it any more."""
-    progress("simulating a large training set")
-    folder = loading.prepared_at(source, cache)
-    figures.simulated_proteins = simulate(folder, sizes.shards)
-    progress(f"start of a rank, {figures.simulated_proteins:,} proteins")
-    figures.start = in_fresh_process(first_batch_seconds, source, cache)
-    figures.start_seconds = figures.start.result

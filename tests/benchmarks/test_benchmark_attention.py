@@ -7,8 +7,14 @@ import torch
 
 from benchmarks.attention import peers
 from benchmarks.attention.__main__ import main
-from benchmarks.attention.contestants import CONTESTANTS
+from benchmarks.attention.mechanisms import MECHANISMS
 from benchmarks.attention.sizes import QUICK
+
+SHARES = [
+    f"{direction} {name}, {QUICK.middle} positions"
+    for direction in ("causal", "bidirectional")
+    for name in ("FAVOR+ softmax", "FAVOR+ ReLU")
+]
 
 
 def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
@@ -21,9 +27,9 @@ def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
     printed = capsys.readouterr().out
     result = json.loads(figures.read_text())
     names = {cell["name"] for cell in result["cells"]}
-    for name, contestant in CONTESTANTS.items():
-        assert (name in names) == (contestant.peer_of is None)
-        assert (name in printed) == (contestant.peer_of is None)
+    for name, mechanism in MECHANISMS.items():
+        assert (name in names) == (not mechanism.is_peer)
+        assert (name in printed) == (not mechanism.is_peer)
     for cell in result["cells"]:
         assert cell["rounds"] == len(cell["seconds"])
         assert 0 < cell["low"] <= cell["median"] <= cell["high"]
@@ -34,6 +40,10 @@ def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
     assert min(peaks) > 0
     assert result["machine"]["threads"] == 1
     assert {"torch", "cpu", "load_average"} <= result["machine"].keys()
+    assert {"causal FAVOR+ softmax, of those without attention", *SHARES} <= {
+        row["what"] for row in result["figures"]
+    }
+    assert all(min(row["samples"]) > 0 for row in result["figures"])
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

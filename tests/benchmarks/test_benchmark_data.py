@@ -1,24 +1,27 @@
 """`python -m benchmarks.data`, from the command line to its files."""
 
 import json
-import sys
+import zlib
 from pathlib import Path
 
 import pytest
+from isal import isal_zlib
 from runs import ROOT, SAMPLE, compose_run
 
 from benchmarks.data import measure as data_measure
 from benchmarks.data.__main__ import main
-from benchmarks.data.loading import RUN_MODEL, RUN_TOKENS
+from benchmarks.data.loading import CONTEXTS, RUN_MODEL, RUN_TOKENS
+from benchmarks.data.measure import INFLATE, ONE_CORE, cores
 from benchmarks.data.reading import codecs, inflate
 from benchmarks.fresh_process import measured
+from protein_performer.data.reading import compression
 
 
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Starting nine processes that import PyTorch would take longer than all they do."""
     monkeypatch.setattr(
-        data_measure, "in_fresh_process", lambda task, *args, cores=1: measured(task, *args)
+        data_measure, "in_fresh_process", lambda task, *args, cores: measured(task, *args)
     )
 
 
@@ -28,25 +31,26 @@ def test_a_quick_run_measures_everything(tmp_path, capsys):
     made.mkdir()
     command = ["--quick", "--rounds", "2", "--source", str(SAMPLE)]
     assert main([*command, "--folder", str(made), "--json", str(path)]) == 0
-    figures = json.loads(path.read_text())
-    assert figures["codecs"] == codecs()
-    for reading in figures["readings"]:
-        assert reading["megabytes"] == pytest.approx(2, rel=0.01)
-        assert reading["seconds"] > 0
-    done = [(reading["what"], reading["with"]) for reading in figures["readings"]]
-    assert all(done.count(each) == 2 for each in done)
-    assert {("gzip + Biopython", "zlib"), ("1 core", "zlib"), ("inflate", "zlib")} <= set(done)
-    assert {(row["what"], row["source"]) for row in figures["memory"]} == {
-        (what, size) for what in ("prepare", "loader") for size in ("small", "large")
+    figures = json.loads(path.read_text())["figures"]
+    rows = {row["what"]: row for row in figures}
+    assert len(rows) == len(figures)
+    two_cores = [f"to shards, 2 cores, {codec}" for codec in codecs()] if cores() > 1 else []
+    timed = ["gzip + Biopython", *two_cores]
+    timed += [f"{what}, {codec}" for what in (INFLATE, ONE_CORE) for codec in codecs()]
+    assert {row["what"] for row in figures if row["unit"] == "MB/s of text"} == {
+        each for what in timed for each in (what, f"{what}, by CPU time")
     }
-    assert {row["what"].split(",")[0] for row in figures["batches"]} == set(figures["padding"])
-    assert all(row["sequences"] > 0 for row in figures["batches"])
-    assert len(figures["loader_and_step_seconds"]) == 2
-    assert figures["start"]["proteins"] == 2**18
-    assert all(row["measured"] is not None for row in figures["targets"] if "2 cores" not in row)
+    assert all(len(rows[what]["samples"]) == 2 for what in timed)
+    assert all(row["low"] > 0 for row in figures if not row["what"].endswith("padding"))
+    for what in ("prepare", "loader"):
+        assert rows[f"{what}: large source over small one"]["median"] < 1.5
+    for context in CONTEXTS:
+        assert f"{context}, 16384 tokens" in rows
+        assert 0 <= rows[f"{context}: padding"]["median"] < 50
+    assert len(rows["the loader's share of a training step"]["samples"]) == 2
+    assert f"{2**18:,} proteins, to the first batch" in rows
     printed = capsys.readouterr()
     assert "gzip + Biopython" in printed.out
-    assert "targets" not in printed.out  # tiny sizes, no verdicts
     assert "making 2 MB of FASTA" in printed.err
     left = sorted(each.suffix for each in made.iterdir())
     assert left == [".gz", ".gz", ".json", ".json"]  # what was made is found again
@@ -60,19 +64,15 @@ def test_the_model_of_the_default_run_is_that_of_the_config(tmp_path):
     assert f"batch_tokens: {RUN_TOKENS} " in default
 
 
-def test_zlib_is_used_where_it_is_asked_for_and_isal_is_back_afterwards(monkeypatch):
-    import zlib
-
-    from protein_performer.data.reading import compression
-
+def test_each_codec_is_used_where_it_is_asked_for(monkeypatch):
+    """The test extra brings isal, without which there is nothing to choose from."""
+    assert codecs() == ["isal", "zlib"]
     used, original = [], compression.inflater
     monkeypatch.setattr(compression, "inflater", lambda: used.append(original()) or used[-1])
-    before = sys.modules.get("isal")
-    sizes = [inflate(Path(SAMPLE), codec) for codec in ("zlib", *codecs())]
-    assert used[0] is zlib
-    assert used[1] is original()
+    sizes = [inflate(Path(SAMPLE), codec) for codec in ("zlib", "isal", "zlib")]
+    assert used == [zlib, isal_zlib, zlib]
+    assert compression.inflater() is isal_zlib
     assert len(set(sizes)) == 1
-    assert sys.modules.get("isal", before) is not None or before is None
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_zlib_is_used_where_it_is_asked_for_and_isal_is_back_afterwards(monkeypa
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_run(options, reason, capsys, monkeypatch):
-    monkeypatch.setattr("benchmarks.data.__main__.measure_data", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("benchmarks.data.__main__.Measurement", lambda *_, **__: 1 / 0)
     assert main(["--source", str(SAMPLE), *options]) == 1
     assert reason in capsys.readouterr().err

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from benchmarks.attention import peers
 from benchmarks.attention.sizes import Sizes
 from benchmarks.timing import Step
+from protein_performer.attention.favor import linear
 from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
+from protein_performer.attention.favor.linear import Operands
 from protein_performer.attention.linformer import Linformer
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.reformer.reformer import Reformer
@@ -32,7 +35,7 @@ Inputs = Literal["q k v", "qk v", "x"]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Mechanism:
     """One mechanism of one library.
 
     Attributes:
@@ -40,17 +43,19 @@ class Contestant:
         inputs: three or two times (1, H, L, D), or (1, L, E) with the projections in the mechanism.
         directions: of BOTH.
         lengths: at all lengths; at those and the longest; at middle and long; at middle only.
-        peer_of: for another library's, ours of the same arithmetic.
+        rival_of: ours, of the same arithmetic, that it is compared with.
+        is_peer: from another library, of the extra `[peers]`.
         few_rounds: it would take most of the time.
         processes: in so many its memory is measured, if its peak differs from one to the next.
-        requires: a module beyond the extra `[peers]`; where it cannot be imported, no run.
+        requires: a module beyond the extra; where it cannot be imported, no run.
     """
 
     build: Callable[[bool, int, Sizes], Callable[..., Tensor]]
     inputs: Inputs = "q k v"
     directions: tuple[str, ...] = BOTH
     lengths: Literal["all", "all and longest", "two", "middle"] = "all"
-    peer_of: str | None = None
+    rival_of: str | None = None
+    is_peer: bool = False
     few_rounds: bool = False
     processes: int = 1
     requires: str | None = None
@@ -59,7 +64,7 @@ class Contestant:
         """Whether it is part of a measurement, as far as this machine can run it."""
         if direction not in self.directions or length not in self.at(sizes):
             return False
-        if self.peer_of is not None and not with_peers:
+        if self.is_peer and not with_peers:
             return False
         return self.requires is None or peers.is_importable(self.requires)
 
@@ -88,6 +93,19 @@ def _exact(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
 def _favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
     spec = _spec(causal, sizes)
     return _ours(Favor(spec, feature_map=kernel, num_features=sizes.features))
+
+
+def _plain_favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    """What `favor/cpu` has to beat: the same sums by `favor/linear.py`, in plain PyTorch."""
+    favor = Favor(_spec(causal, sizes), feature_map=kernel, num_features=sizes.features)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        features = FEATURE_MAPS[kernel](favor.projection, Pairs(q, k, key_mask=None))
+        q, k = features.gained(q), features.gained(k)
+        operands = Operands(q, k, v, features.base2(), key_mask=None, normalize=True)
+        return linear.causal(operands)[0] if causal else linear.bidirectional(operands)
+
+    return attend
 
 
 def _performer_pytorch(
@@ -132,73 +150,75 @@ def _linformer_peer(causal: bool, length: int, sizes: Sizes) -> Callable[..., Te
     )
 
 
+_peer = partial(Mechanism, is_peer=True)
+
 # Rivals stand beside each other: that is the order in which they run.
-CONTESTANTS: dict[str, Contestant] = {
-    "SDPA": Contestant(_exact),
-    "FAVOR+ softmax": Contestant(partial(_favor, "softmax"), lengths="all and longest"),
-    "FAVOR+ ReLU": Contestant(partial(_favor, "relu"), lengths="all and longest"),
-    "performer-pytorch softmax": Contestant(
+MECHANISMS: dict[str, Mechanism] = {
+    "SDPA": Mechanism(_exact),
+    "FAVOR+ softmax": Mechanism(partial(_favor, "softmax"), lengths="all and longest"),
+    "FAVOR+ softmax, plain": Mechanism(partial(_plain_favor, "softmax"), rival_of="FAVOR+ softmax"),
+    "FAVOR+ ReLU": Mechanism(partial(_favor, "relu"), lengths="all and longest"),
+    "FAVOR+ ReLU, plain": Mechanism(partial(_plain_favor, "relu"), rival_of="FAVOR+ ReLU"),
+    "performer-pytorch softmax": _peer(
         partial(_performer_pytorch, "softmax"),
         directions=("bidirectional",),
-        peer_of="FAVOR+ softmax",
+        rival_of="FAVOR+ softmax",
     ),
-    "performer-pytorch ReLU": Contestant(
-        partial(_performer_pytorch, "relu"), directions=("bidirectional",), peer_of="FAVOR+ ReLU"
+    "performer-pytorch ReLU": _peer(
+        partial(_performer_pytorch, "relu"), directions=("bidirectional",), rival_of="FAVOR+ ReLU"
     ),
-    "performer-pytorch compiled": Contestant(
+    "performer-pytorch compiled": _peer(
         partial(_performer_pytorch, "softmax", compiled=True),
         directions=("causal",),
         lengths="middle",
-        peer_of="FAVOR+ softmax",
+        rival_of="FAVOR+ softmax",
         requires=peers.COMPILED_PRODUCT,
     ),
-    "performer-pytorch fallback": Contestant(
+    "performer-pytorch fallback": _peer(
         partial(_performer_pytorch, "softmax"),
         directions=("causal",),
         lengths="middle",
-        peer_of="FAVOR+ softmax",
+        rival_of="FAVOR+ softmax",
         few_rounds=True,
         processes=5,
     ),
-    "sliding window": Contestant(_window, directions=("bidirectional",)),
-    "Reformer": Contestant(_reformer, inputs="qk v", lengths="two"),
-    "reformer-pytorch": Contestant(
-        _reformer_pytorch, inputs="qk v", lengths="two", peer_of="Reformer"
-    ),
-    "Linformer": Contestant(_linformer, inputs="x", directions=("bidirectional",), lengths="two"),
-    "linformer (peer)": Contestant(
+    "sliding window": Mechanism(_window, directions=("bidirectional",)),
+    "Reformer": Mechanism(_reformer, inputs="qk v", lengths="two"),
+    "reformer-pytorch": _peer(_reformer_pytorch, inputs="qk v", lengths="two", rival_of="Reformer"),
+    "Linformer": Mechanism(_linformer, inputs="x", directions=("bidirectional",), lengths="two"),
+    "linformer (peer)": _peer(
         _linformer_peer,
         inputs="x",
         directions=("bidirectional",),
         lengths="two",
-        peer_of="Linformer",
+        rival_of="Linformer",
     ),
 }
 
 
 def attention_step(name: str, causal: bool, length: int, sizes: Sizes) -> Step:
-    """One forward and backward pass of a contestant, warmed up on a shorter sequence."""
-    contestant = CONTESTANTS[name]
+    """One forward and backward pass, warmed up on a shorter sequence."""
+    mechanism = MECHANISMS[name]
     torch.manual_seed(0)
-    mechanism = contestant.build(causal, length, sizes)
-    parameters = tuple(_parameters(mechanism))
+    attend = mechanism.build(causal, length, sizes)
+    parameters = tuple(_parameters(attend))
 
     def step(tensors: tuple[Tensor, ...], grad: Tensor) -> object:
-        out = mechanism(*tensors)
+        out = attend(*tensors)
         return torch.autograd.grad(out, (*tensors, *parameters), grad.view_as(out))
 
-    step(*_tensors(contestant.inputs, min(length, _WARM_UP), sizes))
-    return partial(step, *_tensors(contestant.inputs, length, sizes))
+    step(*_tensors(mechanism.inputs, min(length, _WARM_UP), sizes))
+    return partial(step, *_tensors(mechanism.inputs, length, sizes))
 
 
-def _parameters(mechanism: Any) -> list[nn.Parameter]:
-    module = mechanism.func if isinstance(mechanism, partial) else mechanism
+def _parameters(attend: Any) -> list[nn.Parameter]:
+    module = attend.func if isinstance(attend, partial) else attend
     return list(module.parameters()) if isinstance(module, nn.Module) else []
 
 
 @lru_cache
 def _tensors(inputs: Inputs, length: int, sizes: Sizes) -> tuple[tuple[Tensor, ...], Tensor]:
-    """The inputs, the same for all contestants, and a gradient of the output's size."""
+    """The inputs, the same for all mechanisms, and a gradient of the output's size."""
     generator = torch.Generator().manual_seed(length)
     shape: tuple[int, ...] = (1, sizes.heads, length, sizes.head_dim)
     if inputs == "x":

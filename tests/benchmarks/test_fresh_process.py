@@ -5,8 +5,9 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.fresh_process import in_fresh_process
+from benchmarks.fresh_process import growth, in_fresh_process
 from protein_performer.errors import UserError
 
 MEGABYTE = 2**20
@@ -49,7 +50,7 @@ def test_anonymous_memory_and_mapped_files_are_told_apart(tmp_path):
 
 
 def test_one_core_is_one_core_and_its_time_is_told():
-    usage = in_fresh_process(cores)
+    usage = in_fresh_process(cores, cores=1)
     assert usage.result == 1
     assert 0 <= usage.cpu_seconds <= usage.seconds + 0.1
 
@@ -57,5 +58,28 @@ def test_one_core_is_one_core_and_its_time_is_told():
 def test_mistakes_come_through_and_a_kill_is_told():
     with pytest.raises(UserError, match="of the user's"):
         in_fresh_process(mistake)
-    with pytest.raises(UserError, match=r"killed: its process ended \(exit code -9"):
+    with pytest.raises(UserError, match=r"killed\(\): its process ended \(exit code -9"):
         in_fresh_process(killed)
+
+
+def allocate_and_free(megabytes):
+    """A step that holds twice so much at its peak, and nothing after."""
+
+    def step():
+        a = torch.ones(megabytes * MEGABYTE // 4)
+        (a + 1).sum()
+
+    return step
+
+
+def big_preparation(megabytes):
+    """Frees far more before the step than the step will take."""
+    torch.ones(20 * megabytes * MEGABYTE // 4).sum()
+    return allocate_and_free(megabytes)
+
+
+def test_the_peak_is_what_the_step_held_at_most():
+    for prepare in (allocate_and_free, big_preparation):
+        for preload in (("torch",), None):
+            peak = in_fresh_process(growth, prepare, 32, preload=preload).result
+            assert 63 * MEGABYTE < peak < 80 * MEGABYTE

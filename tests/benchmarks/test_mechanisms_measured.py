@@ -4,13 +4,12 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from rich.console import Console
+import torch
+from torch.testing import assert_close
 
-from benchmarks.attention import peers, tables
-from benchmarks.attention.contestants import CONTESTANTS
+from benchmarks.attention import peers
+from benchmarks.attention.mechanisms import MECHANISMS
 from benchmarks.attention.sizes import QUICK
-from benchmarks.attention.targets import Target
-from benchmarks.timing import spread
 
 COMPILED = "performer-pytorch compiled"
 
@@ -26,7 +25,7 @@ def not_built(monkeypatch):
 
 
 def runs(name, with_peers):
-    return CONTESTANTS[name].runs("causal", QUICK.middle, QUICK, with_peers)
+    return MECHANISMS[name].runs("causal", QUICK.middle, QUICK, with_peers)
 
 
 @pytest.mark.usefixtures("built")
@@ -34,8 +33,8 @@ def test_a_compiled_peer_runs_beside_the_fallback_where_it_was_built():
     assert runs(COMPILED, with_peers=True)
     assert runs("performer-pytorch fallback", with_peers=True)
     assert not runs(COMPILED, with_peers=False)
-    assert not CONTESTANTS[COMPILED].runs("bidirectional", QUICK.middle, QUICK, True)
-    assert not CONTESTANTS[COMPILED].runs("causal", QUICK.long, QUICK, True)
+    assert not MECHANISMS[COMPILED].runs("bidirectional", QUICK.middle, QUICK, True)
+    assert not MECHANISMS[COMPILED].runs("causal", QUICK.long, QUICK, True)
 
 
 @pytest.mark.usefixtures("not_built")
@@ -62,15 +61,12 @@ def test_the_causal_product_is_chosen_by_us_not_by_what_is_installed(compiled, m
     assert module.causal_linear_fn == ("compiled" if compiled else "fallback")
 
 
-def printed(rows):
-    console = Console(width=200)
-    with console.capture() as capture:
-        console.print(tables.target_table(rows))
-    return capture.get()
-
-
-def test_the_table_says_how_to_measure_what_was_not():
-    measured = Target("fast", 2, False, "x", spread([3.0]))
-    assert "not measured" not in printed([measured])
-    text = printed([measured, Target("slow", 2, False, "x", None, needs="a compiler")])
-    assert "not measured: what needs a compiler" in text
+@pytest.mark.parametrize("name", [name for name in MECHANISMS if name.endswith(", plain")])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_plain_form_computes_what_the_schedule_computes(name, causal):
+    """Its row would justify nothing if it were about other sums."""
+    torch.manual_seed(1)
+    q, k, v = torch.randn(3, 1, QUICK.heads, QUICK.long, QUICK.head_dim)
+    rival = MECHANISMS[name].rival_of
+    plain, schedule = (MECHANISMS[each].build(causal, QUICK.long, QUICK) for each in (name, rival))
+    assert_close(plain(q, k, v), schedule(q, k, v), rtol=1e-4, atol=1e-5)
