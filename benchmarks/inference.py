@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from benchmarks.command import command_line
 from benchmarks.machine import load_average, machine, threads
-from benchmarks.timing import Cell, Key, Step, interleave, ratio, spread
+from benchmarks.timing import Cell, Key, Step, interleave, ratios, spread
 from protein_performer.alphabet import Alphabet
 from protein_performer.attention.favor.favor import Favor
 from protein_performer.errors import UserError
@@ -176,7 +176,7 @@ def _rows(
                     "model": name,
                     "residues_per_second": residues / spread(ours).median,
                     "peer_residues_per_second": residues / spread(peer).median,
-                    "times_faster": ratio(peer, ours)._asdict(),
+                    "times_faster": spread(ratios(peer, ours))._asdict(),
                 }
 
 

@@ -48,6 +48,7 @@ def simulate(folder: Path, shards: int) -> int:
     meta = ShardMeta(SHARD_PROTEINS, int(offsets[-1]), sha256)._asdict()
     manifest["splits"]["train"] |= {
         "proteins": SHARD_PROTEINS * shards,
+        "duplicates": 0,
         "residues": int(offsets[-1]) * shards,
         "shards": [meta] * shards,
         "index_sha256": {
