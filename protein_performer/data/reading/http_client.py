@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple, cast
 
 import requests
@@ -159,7 +159,8 @@ def _refused(url: str, answer: requests.Response) -> UserError:
     refused = f"{public_address(url)}: the server answers {answer.status_code} {answer.reason}"
     said = ""
     if answer.status_code == 400:  # UniProt says what is wrong with a query
-        said = public_text(answer.raw.read(300).decode("utf-8", "replace").strip())
+        with suppress(HTTPError, OSError):
+            said = public_text(answer.raw.read(300).decode("utf-8", "replace").strip())
     return UserError(f"{refused}: {said}" if said else f"{refused}. Is the address right?")
 
 
