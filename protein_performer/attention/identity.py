@@ -4,13 +4,13 @@ Shapes: B batch, H heads, L positions, D head width.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from protein_performer.attention.padding import zero_padding
+from protein_performer.attention.mechanism import Mechanism
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 
 
-class Values(nn.Module):
+class Values(Mechanism):
     """out_i = v_i. No position sees another, in either direction.
 
     Source: Choromanski et al. 2021, arXiv:2009.14794, section 4.1, the line "X (OPT)": the speed
@@ -21,9 +21,9 @@ class Values(nn.Module):
         super().__init__()
         self.spec = spec
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); q and k are not read."""
-        return zero_padding(v, key_mask)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """V itself; q and k are not read."""
+        return v
 
     def init_state(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from protein_performer.attention.favor.projections import stream
+from protein_performer.attention.mechanism import Mechanism
 from protein_performer.attention.padding import gather, tokens_first, zero_padding
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.errors import UserError
@@ -18,7 +19,7 @@ from protein_performer.errors import UserError
 Sharing = Literal["none", "headwise", "key_value", "layerwise"]
 
 
-class Linformer(nn.Module):
+class Linformer(Mechanism):
     """softmax(q (E k)^T / sqrt(D)) F v, with learned E and F of K x L each.
 
     Column r of E and F belongs to a row's token of rank r, wherever its padding stands; shorter
@@ -65,17 +66,14 @@ class Linformer(nn.Module):
             assert isinstance(first, Linformer)
             self.key_projection = first.key_projection
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`.
-
-        Raises: UserError if a row has more than N tokens.
-        """
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`. Raises: UserError if a row has more than N tokens."""
         keys = self.key_projection
         values = keys if self.value_projection is None else self.value_projection
         return _attend(q, k, v, keys, values, key_mask)
 
 
-class RandomLinformer(nn.Module):
+class RandomLinformer(Mechanism):
     """Linformer with random projections E = delta R and F = e^-delta R, R of N(0, 1 / K) entries.
 
     Source: Wang et al. 2020, theorem 2, as the Performer paper's comparison has it: Choromanski et
@@ -110,14 +108,11 @@ class RandomLinformer(nn.Module):
     def redraw_(self, count: int) -> None:
         """Draw projection number `count`, a function of (seed, layer, count)."""
         generator = stream(self.spec.seed, self.spec.layer, count)
-        drawn = torch.randn(self.projection.shape, generator=generator)
+        drawn = torch.randn(self.projection.shape, generator=generator, device="cpu")
         self.projection.copy_(drawn / math.sqrt(drawn.shape[-1]))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`.
-
-        Raises: UserError if a row has more than N tokens.
-        """
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`. Raises: UserError if a row has more than N tokens."""
         # The factors go to the small side: delta R would be lost in half precision.
         out = _attend(q * self.delta, k, v, self.projection, self.projection, key_mask)
         return out * math.exp(-self.delta)
@@ -140,7 +135,7 @@ def _attend(
         _check_tokens(k.shape[2] if key_mask is None else int(key_mask.sum(-1).max()), max_length)
         k, v = k[:, :, :max_length], v[:, :, :max_length]
     keys, values = _project(key_projection, k), _project(value_projection, v)
-    return zero_padding(scaled_dot_product_attention(q, keys, values), key_mask)
+    return scaled_dot_product_attention(q, keys, values)
 
 
 def _project(projection: Tensor, x: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ Shapes: B batch, H heads, L positions, D head width, W window, N blocks of W pos
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from protein_performer.attention.mechanism import Mechanism, check_shapes
 from protein_performer.attention.padding import gather, tokens_first, ungather, zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 from protein_performer.errors import UserError
@@ -22,7 +23,7 @@ class State(NamedTuple):
     mask: Tensor  # (B, W) bool, False where a row has had fewer tokens
 
 
-class SlidingWindow(nn.Module):
+class SlidingWindow(Mechanism):
     """Softmax attention of token i to the tokens j with |i - j| <= W; causal: i - W <= j <= i.
 
     Distances count tokens, so padding inside a row is as if it were cut out.
@@ -43,14 +44,14 @@ class SlidingWindow(nn.Module):
         self.causal = spec.causal
         self.window = window
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`."""
         if key_mask is None:
-            return self._attend(q, k, v, None)
+            return self._in_blocks(q, k, v, None)
         order = tokens_first(key_mask)
         num_tokens = key_mask.sum(-1)
-        moved = self._attend(gather(q, order), gather(k, order), gather(v, order), num_tokens)
-        return zero_padding(ungather(moved, order), key_mask)
+        moved = self._in_blocks(gather(q, order), gather(k, order), gather(v, order), num_tokens)
+        return ungather(moved, order)
 
     def init_state(
         self,
@@ -70,6 +71,7 @@ class SlidingWindow(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Go on by T positions in time O(T W), with a state of W tokens; see `protocol.Steps`."""
+        check_shapes(q, k, v, key_mask)
         mask = state.mask.new_ones(len(q), q.shape[2]) if key_mask is None else key_mask
         outs = []
         for first in range(0, q.shape[2], self.window):
@@ -77,7 +79,7 @@ class SlidingWindow(nn.Module):
             some = q[:, :, at], k[:, :, at], v[:, :, at]
             out, state = self._step(*some, mask[:, at], state)
             outs.append(out)
-        return zero_padding(torch.cat(outs, dim=2), key_mask), state
+        return zero_padding(torch.cat(outs, dim=2), key_mask).to(v.dtype), state
 
     def _step(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, state: State
@@ -95,7 +97,7 @@ class SlidingWindow(nn.Module):
         order = tokens_first(~mask)[:, -self.window :]  # tokens last
         return out, State(gather(keys, order), gather(values, order), mask.gather(1, order))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, num_tokens: Tensor | None) -> Tensor:
+    def _in_blocks(self, q: Tensor, k: Tensor, v: Tensor, num_tokens: Tensor | None) -> Tensor:
         """Attention in blocks of W queries, which reach one block back and, unless causal, ahead.
 
         num_tokens: (B,) how many positions from the left are tokens; None says all.

@@ -6,9 +6,10 @@ Shapes: B batch, H heads, L positions, D head width, P earlier positions.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from protein_performer.attention.mechanism import Mechanism, check_shapes
 from protein_performer.attention.padding import gather, tokens_first, ungather, zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 from protein_performer.processor import has_bfloat16_tiles
@@ -24,7 +25,7 @@ class State(NamedTuple):
     mask: Tensor  # (B, P) bool, True at tokens
 
 
-class Softmax(nn.Module):
+class Softmax(Mechanism):
     """softmax(q k^T / sqrt(D)) v over the tokens that each position may see.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1, through PyTorch's fused kernels,
@@ -40,16 +41,15 @@ class Softmax(nn.Module):
         super().__init__()
         self.spec = spec
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`."""
         if key_mask is None:
             return _attend(q, k, v, causal=self.spec.causal)
         if self.spec.causal:
-            return zero_padding(_causal(q, k, v, key_mask), key_mask)
+            return _causal(q, k, v, key_mask)
         # A row without tokens would be 0 / 0; it sees its padding instead and is zeroed below.
         visible = key_mask | ~key_mask.any(-1, keepdim=True)
-        out = _attend(q, k, v, visible=visible[:, None, None, :])
-        return zero_padding(out, key_mask)
+        return _attend(q, k, v, visible=visible[:, None, None, :])
 
     def init_state(
         self,
@@ -69,6 +69,7 @@ class Softmax(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Go on by T positions in time and memory O(T (P + T)); see `protocol.Steps`."""
+        check_shapes(q, k, v, key_mask)
         new = q.shape[2]
         mask = state.mask.new_ones(len(q), new) if key_mask is None else key_mask
         after = State(
@@ -84,7 +85,7 @@ class Softmax(nn.Module):
         # A row without tokens so far would be 0 / 0; it sees padding instead and is zeroed below.
         visible = visible | ~visible.any(-1, keepdim=True)
         out = _attend(q, after.keys, after.values, visible=visible)
-        return zero_padding(out, key_mask), after
+        return zero_padding(out, key_mask).to(v.dtype), after
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Each test also shows that it could fail: that what it changes would be felt else
 
 import pytest
 import torch
-from mechanisms import BIDIRECTIONAL_ONLY, NAMES, ROWS, build, call, distance, inputs
+from mechanisms import BIDIRECTIONAL_ONLY, DIM, HEADS, NAMES, ROWS, build, call, distance, inputs
 
 from protein_performer.attention.protocol import stepping
 from protein_performer.errors import UserError
@@ -231,6 +231,55 @@ def test_float16_works(name, causal, measured):
     assert error <= 0.02
     for grad in torch.autograd.grad(out.float().sum(), leaves, materialize_grads=True):
         assert grad.isfinite().all()
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_outputs_under_autocast_have_the_dtype_of_v(name, causal, dtype):
+    q, k, v = (x.detach().to(dtype) for x in inputs(1, 5))
+    mask = torch.tensor([[True, True, True, False, True]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for key_mask in (None, mask):
+            assert call(build(name, causal), q, k, v, key_mask).dtype == dtype
+
+
+@EVERY
+def test_shapes_that_do_not_fit_are_refused(name, causal):
+    mechanism = build(name, causal)
+    q, k, v = (x.detach() for x in inputs(2, 6))
+    ones = torch.ones(2, 6, dtype=torch.bool)
+    for mask in (ones[:1], ones[:, :5], ones[:, :, None], ones.float()):
+        with pytest.raises(UserError, match="key_mask to be bool of shape \\(2, 6\\)"):
+            call(mechanism, q, k, v, mask)
+    for wrong in (v[:, :, :5], v[:1], v[:, :1], v[0]):
+        with pytest.raises(UserError, match="same batch, heads and length"):
+            call(mechanism, q, k, wrong)
+    if not getattr(mechanism, "shared_query_key", False):
+        for wrong in (k[:, :, :5], k[:1], k[:, :1], k[..., :8], k[0]):
+            with pytest.raises(UserError, match="q and k of one shape"):
+                call(mechanism, q, wrong, v)
+
+
+@EVERY
+def test_nothing_gives_nothing(name, causal):
+    mechanism = build(name, causal)
+    for shape in ((2, HEADS, 0, DIM), (0, HEADS, 7, DIM)):
+        x = torch.zeros(shape, requires_grad=True)
+        for mask in (None, torch.ones(shape[0], shape[2], dtype=torch.bool)):
+            out = call(mechanism, x, x, x, mask)
+            assert out.shape == shape
+            out.sum().backward()
+
+
+@EVERY
+def test_a_default_device_draws_the_same_numbers(name, causal):
+    with torch.device("meta"):
+        elsewhere = build(name, causal)
+        if hasattr(elsewhere, "redraw_"):
+            elsewhere.redraw_(2)
+    for one, other in zip(elsewhere.buffers(), build(name, causal).buffers(), strict=True):
+        assert one.is_meta
+        assert one.shape == other.shape
 
 
 @pytest.mark.parametrize("name", sorted(BIDIRECTIONAL_ONLY))

@@ -165,3 +165,10 @@ def test_a_new_kernel_is_one_entry(monkeypatch, causal):
     monkeypatch.setitem(KERNELS, "softplus", lambda u: u.exp().log1p())
     favor = layer(causal, feature_map="softplus", epsilon=0.1).double()
     check(favor, dense(favor), dtype=torch.float64, scale=1.0)
+
+
+def test_elu_plus_one_keeps_its_digits():
+    u = torch.linspace(-80, 5, 2000)
+    exact = torch.where(u > 0, u.double() + 1, u.double().exp())
+    value = FEATURE_MAPS["elu+1"](torch.eye(2), None).activation.value(u)
+    assert ((value - exact) / exact).abs().max() < 1e-6

@@ -1,6 +1,8 @@
 """Buffers that outlive a call."""
 
 import torch
+from favor_oracles import layer
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from protein_performer.attention.favor.cpu import scratch
 
@@ -37,3 +39,15 @@ def test_scratch_serves_the_next_call_of_its_kind():
     first("b", scratch.KEPT)
     first.give_back()
     assert scratch.Scratch.borrow(like) is not first  # too large to keep
+
+
+def test_what_a_tracer_made_is_not_kept():
+    favor = layer(False)
+    x = torch.randn(1, 2, 9, 8)
+    expected = favor(x, x, x, key_mask=None)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        buffers = scratch.Scratch.borrow(x)
+        buffers("u", 10**6)
+        buffers.give_back()
+        favor(*(torch.randn(1, 2, 900, 8) for _ in range(3)), key_mask=None)
+    assert torch.equal(favor(x, x, x, key_mask=None), expected)

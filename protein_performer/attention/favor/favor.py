@@ -15,11 +15,12 @@ from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
 from protein_performer.attention.favor.linear import Operands, State
 from protein_performer.attention.favor.options import FavorOptions
 from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
+from protein_performer.attention.mechanism import Mechanism, check_shapes
 from protein_performer.attention.padding import zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional
 
 
-class Favor(nn.Module):
+class Favor(Mechanism):
     """out_i = sum_j phi(q_i).phi(k_j) v_j / sum_j phi(q_i).phi(k_j) over the keys j that i may see.
 
     Source: Choromanski et al. 2021, arXiv:2009.14794. Differs from the authors' code:
@@ -30,8 +31,7 @@ class Favor(nn.Module):
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
     Features, sums and normalizers are float32 (float64 for float64 inputs), whatever autocast or
-    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again. Compiled,
-    on a GPU and in `step`, causal rows may be zero at extreme norms (`linear.causal`).
+    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again.
 
     Args:
         spec: where the layer stands.
@@ -106,19 +106,19 @@ class Favor(nn.Module):
             drawn = fixed_norms(drawn)
         self.projection.copy_(drawn.view(self.projection.shape))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`."""
         with torch.autocast(q.device.type, enabled=False):
             operands = self._operands(q, k, v, key_mask)
-            # A compiler would unroll the loops over blocks that suit a CPU.
-            if operands.q.device.type == "cpu" and not torch.compiler.is_compiling():
+            if _suits_blocks(operands.q):
                 out = cpu.attend(operands, causal=self.spec.causal)
-            else:
+            elif torch.is_grad_enabled():
                 out = checkpoint(
                     self._at_once, operands, use_reentrant=False, preserve_rng_state=False
                 )
-            out = _unnormalized(out, operands)
-        return zero_padding(out, key_mask).to(v.dtype)
+            else:
+                out = self._at_once(operands)
+            return _unnormalized(out, operands)
 
     def _at_once(self, operands: Operands) -> Tensor:
         return linear.causal(operands)[0] if self.spec.causal else linear.bidirectional(operands)
@@ -156,6 +156,7 @@ class Favor(nn.Module):
     ) -> tuple[Tensor, State]:
         """Go on by T positions in time O(T M D); see `protocol.Steps`."""
         refuse_bidirectional(self.spec)
+        check_shapes(q, k, v, key_mask)
         with torch.autocast(q.device.type, enabled=False):
             operands = self._operands(q, k, v, key_mask)
             out, state = linear.causal(operands, state)
@@ -178,6 +179,12 @@ class Favor(nn.Module):
         """The options, for print(model)."""
         options, shape = self.options, tuple(self.projection.shape)
         return f"{options.feature_map}, {options.projection} {shape}, causal={self.spec.causal}"
+
+
+def _suits_blocks(x: Tensor) -> bool:
+    """Whether to work block after block: a compiler or a tracer would unroll such loops."""
+    plain = type(x) in (Tensor, nn.Parameter) and not torch.compiler.is_compiling()
+    return plain and x.device.type == "cpu"
 
 
 def _unnormalized(out: Tensor, operands: Operands) -> Tensor:

@@ -72,6 +72,17 @@ class FeatureMap:
             return x * self.gain[..., None, None]
         return x if self.gain == 1 else x * self.gain
 
+    def of_row(self, row: int) -> "FeatureMap":
+        """The map of one row of the batch, as a batch of its own."""
+        at = slice(row, row + 1)
+        offset = self.offset
+        norm, gain, scale = (
+            x[at] if isinstance(x, Tensor) else x for x in (self.norm, self.gain, self.scale)
+        )
+        if offset is not None and offset.dim() == 3:
+            offset = offset[at]
+        return replace(self, offset=offset, norm=norm, gain=gain, scale=scale)
+
     def base2(self) -> "FeatureMap":
         """The same map with every exponent in base 2: exp2 costs half of exp on a CPU."""
         to_base2 = math.log2(math.e)
@@ -215,7 +226,11 @@ RELU = Activation(
 )
 SIGMOID = Activation(torch.sigmoid, lambda g, u: g * u.sigmoid() * (-u).sigmoid())
 ABS = Activation(torch.abs, lambda g, u: g * u.sign())
-ELU_PLUS_ONE = Activation(lambda u, out=None: F.elu(u) + 1, lambda g, u: g * u.clamp(max=0).exp())
+# F.elu(u) + 1 is exp(u) - 1 + 1, which float32 rounds to nothing from u = -17 on.
+ELU_PLUS_ONE = Activation(
+    lambda u, out=None: torch.where(u > 0, u + 1, u.clamp(max=0).exp()),
+    lambda g, u: g * u.clamp(max=0).exp(),
+)
 GELU = Activation(lambda u, out=None: F.gelu(u), lambda g, u: g * _gelu_slope(u), positive=False)
 COS = Activation(torch.cos, lambda g, u: -g * u.sin(), positive=False)
 TANH = Activation(torch.tanh, lambda g, u: g * (1 - u.tanh() ** 2), positive=False)

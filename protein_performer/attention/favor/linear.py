@@ -1,11 +1,15 @@
 """Linear attention by sums of keys times values: this is FAVOR+, in plain PyTorch.
 
 Shapes: B batch, H heads, L positions, D head width, M features, E = D + 1, C positions of a chunk,
-N = ceil(L / C) chunks.
+N = ceil(L / C) chunks, T keys of a block.
 
-Read after `features.py`. No loop over positions and no wait for the host, so it is what runs on a
-GPU, in a compiler and in steps; `cpu/` computes the same sums, in an order that suits a processor's
-caches. Exponents are in base 2. What is taken out of features cancels, so it has no gradient.
+Read after `features.py`. It has no loop over positions and does not wait for the host, so it is
+what runs on a GPU, in a compiler and in steps; `cpu/` computes the same in an order that suits a
+processor's caches.
+
+Everything is relative to a power of two that is carried along, so that no scale of q and k loses a
+row: exponential features of keys to the largest of each feature, then those of a query to its
+largest. These powers cancel in the ratio and have no gradient.
 """
 
 from typing import NamedTuple
@@ -16,7 +20,8 @@ from torch.nn.functional import pad
 
 from protein_performer.attention.favor.features import FeatureMap
 
-CHUNK = 128
+CHUNK = 128  # a power of two
+MOST_CHUNKS = 128
 GUARD = 1e-6
 
 
@@ -37,17 +42,78 @@ class Operands(NamedTuple):
     key_mask: Tensor | None
     normalize: bool
 
+    def of_row(self, row: int) -> "Operands":
+        """Those of one row of the batch, as a batch of its own."""
+        at = slice(row, row + 1)
+        mask = None if self.key_mask is None else self.key_mask[at]
+        features = self.features.of_row(row)
+        return Operands(self.q[at], self.k[at], self.v[at], features, mask, self.normalize)
+
 
 class State(NamedTuple):
-    """What causal attention knows of the past: its size does not depend on the length.
+    """Sums over keys. Those of all keys so far are what causal attention knows of the past.
 
     Attributes:
         sums: (B, H, E, M), of the values, then of their normalizer, relative to 2^peak.
-        peak: (B, H), log2 of the largest weight of a key so far.
+        peak: log2, (B, H, 1, M) of exponential features, (B, H, 1, 1) of others.
     """
 
     sums: Tensor
     peak: Tensor
+
+
+class Keys(NamedTuple):
+    """Keys and values of some positions, (..., T, *)."""
+
+    features: Tensor  # (..., T, M); if exponential, log2 of the features times the keys' weights
+    weight: Tensor | None  # (..., T, 1), log2 of each key's weight; None if exponential
+    values: Tensor  # (..., T, E): values and a one; zeros at padding
+
+    def relative(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features and values, whose products are relative to 2^peak, and the peak."""
+        if self.weight is None:
+            peak = _finite(self.features.detach().amax(-2, keepdim=True))
+            return torch.exp2(self.features - peak), self.values, peak
+        peak = _finite(self.weight.detach().amax(-2, keepdim=True))
+        return self.features, self.values * torch.exp2(self.weight - peak), peak
+
+    def summed(self) -> State:
+        """The sums over all of the keys."""
+        phi, values, peak = self.relative()
+        return State(values.mT @ phi, peak)
+
+
+class Queries(NamedTuple):
+    """Queries of some positions."""
+
+    features: Tensor  # (..., T, M); if exponential, log2 of the features
+    exponential: bool
+
+    def relative(self, peak: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (..., T, M), for sums relative to 2^peak, and the products' scale."""
+        if not self.exponential:
+            return self.features, peak
+        log = self.features + peak
+        scale = log.detach().amax(-1, keepdim=True)
+        return torch.exp2(log - scale), scale
+
+    def read(self, state: State) -> "Rows":
+        """All queries meet all keys of the sums."""
+        phi, scale = self.relative(state.peak)
+        return Rows(phi @ state.sums.mT, scale)
+
+
+class Rows(NamedTuple):
+    """What some keys contribute to queries, relative to 2^scale."""
+
+    sums: Tensor  # (..., T, E)
+    scale: Tensor  # (..., T, 1), or one that expands to it
+
+    def plus(self, other: "Rows") -> "Rows":
+        """The contributions of both."""
+        scale = torch.maximum(self.scale, other.scale)
+        ours, theirs = (torch.exp2(x.scale - scale) for x in (self, other))
+        return Rows(self.sums * ours + other.sums * theirs, scale)
 
 
 def bidirectional(operands: Operands) -> Tensor:
@@ -55,77 +121,42 @@ def bidirectional(operands: Operands) -> Tensor:
 
     Returns: (B, H, L, D), arbitrary but finite at padding.
     """
-    features = operands.features
-    values = _values(operands)
-    u_q, u_k = _project(operands.q, features), _project(operands.k, features)
-    weight = _log_weight(operands)
-    if features.activation is None:
-        log_k = u_k + weight
-        key_peak = _finite(log_k.detach().amax(-2, keepdim=True))  # (B, H, 1, M): of each feature
-        phi_k = torch.exp2(log_k - key_peak)
-        log_q = u_q + key_peak
-        log_scale = log_q.detach().amax(-1, keepdim=True)
-        phi_q = torch.exp2(log_q - log_scale)
-    else:
-        log_scale = _finite(weight.detach().amax(-2, keepdim=True))
-        values = values * torch.exp2(weight - log_scale)
-        phi_k = features.activation.value(u_k) + features.epsilon
-        phi_q = features.activation.value(u_q) + features.epsilon
-    sums = phi_q @ (phi_k.mT @ values)
-    return _outputs(sums, log_scale, operands)
+    queries, keys = _features(operands)
+    return _outputs(queries.read(keys.summed()), operands)
 
 
 def causal(operands: Operands, state: State | None = None) -> tuple[Tensor, State]:
     """Attention to the keys j <= i, and to those that the state has seen.
 
-    Within a chunk the weights of all pairs are computed, as in exact attention; what came before is
-    in the state. Each key has a weight, taken relative to the largest so far: to nothing later.
+    A query meets the keys of earlier chunks in the state before its own, those of its chunk by
+    halves: nothing is ever relative to a later key.
 
-    Returns: (B, H, L, D), arbitrary but finite at padding, and the state after the last position. A
-    row is zero where the product of features underflows for every key, as from a norm of q and k of
-    about 100 on it may; `cpu/` restores such rows, which would make a GPU wait for the host.
+    Returns: (B, H, L, D), arbitrary but finite at padding, and the state after the last position.
     """
-    q, k, features = operands.q, operands.k, operands.features
-    length = q.shape[-2]
-    chunk = min(CHUNK, length)
-    state = state or first_state(operands)
-    phi_q, peak_q = _unit_features(q, features)
-    phi_k, peak_k = _unit_features(k, features)
-    weight = (peak_k + _log_weight(operands))[..., 0]
-    peak = torch.maximum(weight.detach().cummax(-1).values, state.peak[..., None])
-    short = -length % chunk
-    phi_q, phi_k, values = (
-        _chunked(pad(x, (0, 0, 0, short)), chunk) for x in (phi_q, phi_k, _values(operands))
-    )
-    weight = _chunked(pad(weight, (0, short), value=-torch.inf), chunk)
-    peak = _chunked(pad(peak, (0, short), mode="replicate"), chunk)  # (B, H, N, C)
-
-    earlier = torch.ones(chunk, chunk, dtype=torch.bool, device=q.device).tril()
-    pairs = (weight[..., None, :] - peak[..., :, None]).masked_fill(~earlier, -torch.inf).exp2()
-    inside = (phi_q @ phi_k.mT * pairs) @ values
-    last = torch.cat([state.peak[..., None], peak[..., -1]], dim=-1)  # (B, H, N + 1)
-    added = (values * torch.exp2(weight - last[..., 1:, None])[..., None]).mT @ phi_k
-    states = _scan(torch.cat([state.sums[:, :, None], added], dim=2), last)
-    since = torch.exp2(last[..., :-1, None] - peak)[..., None]
-    sums = (inside + phi_q @ states[:, :, :-1].mT * since).flatten(2, 3)[:, :, :length]
-    log_scale = peak.flatten(2, 3)[:, :, :length, None] + peak_q
-    return _outputs(sums, log_scale, operands), State(states[:, :, -1], last[..., -1])
+    batch, heads, length = operands.q.shape[:3]
+    queries, keys = _features(operands)
+    queries, keys = _in_chunks(queries, keys, _chunk_length(length))
+    before, after = _running(state or first_state(operands), keys.summed())
+    rows = _by_halves(queries, keys).plus(queries.read(before))
+    rows = Rows(*(x.view(batch, heads, -1, x.shape[-1])[:, :, :length] for x in rows))
+    return _outputs(rows, operands), after
 
 
 def first_state(operands: Operands) -> State:
     """The state before any key."""
-    q, v = operands.q, operands.v
-    batch, heads = q.shape[:2]
-    sums = q.new_zeros(batch, heads, v.shape[-1] + 1, operands.features.weight.shape[-2])
-    return State(sums, q.new_full((batch, heads), torch.finfo(q.dtype).min / 4))
+    q, v, features = operands.q, operands.v, operands.features
+    num_features = features.weight.shape[-2]
+    sums = q.new_zeros(*q.shape[:2], v.shape[-1] + 1, num_features)
+    peaks = num_features if features.activation is None else 1
+    return State(sums, _finite(q.new_full((*q.shape[:2], 1, peaks), -torch.inf)))
 
 
 def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
     """What a row of sums is divided by: its normalizer, made safe.
 
     Infinite, so that outputs and gradients are zero, where the normalizer vanishes: in a row
-    without tokens, or in one where every term has underflowed. Kernels of either sign may have a
-    vanishing normalizer for other rows too; they get the authors' guard, R + 2 GUARD where
+    without tokens, or in one that `cpu/` has lost and computes again. Kernels of either sign may
+    have a vanishing normalizer for other rows too; they get the authors' guard, R + 2 GUARD where
     |R| <= GUARD (Choromanski et al. 2021, appendix A.3), and may diverge.
     """
     if features.activation is not None and not features.activation.positive:
@@ -135,64 +166,119 @@ def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
     return torch.where(visible, normalizer, torch.inf)
 
 
-def _outputs(sums: Tensor, log_scale: Tensor, operands: Operands) -> Tensor:
+def _outputs(rows: Rows, operands: Operands) -> Tensor:
     """(B, H, L, E) -> (B, H, L, D)."""
-    values, normalizer = sums[..., :-1], sums[..., -1:]
+    values, normalizer = rows.sums[..., :-1], rows.sums[..., -1:]
     if operands.normalize:
         return values / divisor(normalizer, operands.features)
-    return values * log_scale.exp2()
+    return values * rows.scale.exp2()
 
 
-def _scan(states: Tensor, last: Tensor) -> Tensor:
-    """Running sums of (B, H, N, E, M), each relative to 2^last (B, H, N), by doubling."""
-    decay = torch.exp2(last[..., :-1] - last[..., 1:])
-    decay = pad(decay, (1, 0))[..., None, None]  # from the chunk before; nothing precedes the first
-    shift = 1
-    while shift < states.shape[2]:
-        states = states + decay * _later(states, shift)
-        decay = decay * _later(decay, shift)
-        shift *= 2
-    return states
-
-
-def _chunked(x: Tensor, chunk: int) -> Tensor:
-    return x.view(*x.shape[:2], -1, chunk, *x.shape[3:])
-
-
-def _later(x: Tensor, shift: int) -> Tensor:
-    """(B, H, N, E, M) moved `shift` chunks on, zeros coming in."""
-    return pad(x[:, :, :-shift], (0, 0, 0, 0, shift, 0))
-
-
-def _values(operands: Operands) -> Tensor:
-    """(B, H, L, E): values and a one; zeros at padding."""
-    v, key_mask = operands.v, operands.key_mask
+def _features(operands: Operands) -> tuple[Queries, Keys]:
+    """Of all positions, (B, H, L, *)."""
+    q, k, v, features, key_mask, _ = operands
+    u_q, u_k = (x @ features.weight.mT for x in (q, k))
+    if features.offset is not None:
+        u_q, u_k = (u + features.offset[..., None, :] for u in (u_q, u_k))
+    norm = features.norm[..., None, None] if isinstance(features.norm, Tensor) else features.norm
+    weight = k.square().sum(-1, keepdim=True) * norm
     values = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
-    return values if key_mask is None else values.masked_fill(~key_mask[:, None, :, None], 0.0)
+    if key_mask is not None:
+        padding = ~key_mask[:, None, :, None]
+        weight, values = weight.masked_fill(padding, -torch.inf), values.masked_fill(padding, 0.0)
+    if features.activation is None:
+        return Queries(u_q, True), Keys(u_k + weight, None, values)
+    phi_q, phi_k = (features.activation.value(u) + features.epsilon for u in (u_q, u_k))
+    return Queries(phi_q, False), Keys(phi_k, weight, values)
 
 
-def _project(x: Tensor, features: FeatureMap) -> Tensor:
-    u = x @ features.weight.mT
-    return u if features.offset is None else u + features.offset[..., None, :]
+def _chunk_length(length: int) -> int:
+    """C, a power of two; more than CHUNK where there would be more than MOST_CHUNKS."""
+    chunk = CHUNK
+    if torch.compiler.is_exporting():  # the length may be a symbol
+        return chunk
+    while chunk >= 2 * length and chunk > 1:
+        chunk //= 2
+    while chunk * MOST_CHUNKS < length:
+        chunk *= 2
+    return chunk
 
 
-def _unit_features(x: Tensor, features: FeatureMap) -> tuple[Tensor, Tensor]:
-    """Features (B, H, L, M) and the exponent (B, H, L, 1) taken out of each row."""
-    u = _project(x, features)
-    if features.activation is not None:
-        return features.activation.value(u) + features.epsilon, u.new_zeros(*u.shape[:-1], 1)
-    peak = u.detach().amax(-1, keepdim=True)
-    return torch.exp2(u - peak), peak
+def _in_chunks(queries: Queries, keys: Keys, chunk: int) -> tuple[Queries, Keys]:
+    """(B, H, L, *) -> (B H N, C, *); what fills the last chunk up has no weight.
+
+    In one dimension, since a compiler that knows no L or N finds their products hard to compare.
+    """
+
+    def chunked(x: Tensor, filling: float) -> Tensor:
+        batch, heads, length, width = x.shape
+        chunks = (length + chunk - 1) // chunk
+        x = pad(x, (0, 0, 0, chunks * chunk - length), value=filling)
+        return x.reshape(batch * heads * chunks, chunk, width)
+
+    features, weight, values = keys
+    if weight is not None:
+        weight = chunked(weight, -torch.inf)
+    features = chunked(features, -torch.inf if weight is None else 0.0)
+    filled = Keys(features, weight, chunked(values, 0.0))
+    return queries._replace(features=chunked(queries.features, 0.0)), filled
 
 
-def _log_weight(operands: Operands) -> Tensor:
-    """(B, H, L, 1): norm |k|^2, -inf at padding."""
-    norm = operands.features.norm
-    norm = norm[..., None, None] if isinstance(norm, Tensor) else norm
-    weight = operands.k.square().sum(-1, keepdim=True) * norm
-    if operands.key_mask is None:
-        return weight
-    return weight.masked_fill(~operands.key_mask[:, None, :, None], -torch.inf)
+def _by_halves(queries: Queries, keys: Keys) -> Rows:
+    """Each query of a chunk meets the keys of its chunk up to its own.
+
+    Blocks of two, four, ... positions: the queries of the second half meet all keys of the first,
+    relative to the peak of those, which all come earlier.
+    """
+    rows = _own(queries, keys)
+    half, chunk = 1, queries.features.shape[-2]
+    while half < chunk:
+        late = queries._replace(features=_halves(queries.features, half)[1])
+        phi_k, values, peak = Keys(
+            *(x if x is None else _halves(x, half)[0] for x in keys)  # type: ignore[arg-type]
+        ).relative()
+        phi_q, scale = late.relative(peak)
+        seen = Rows((phi_q @ phi_k.mT) @ values, scale.expand(*phi_q.shape[:-1], 1))
+        first, second = (Rows(*x) for x in zip(*(_halves(x, half) for x in rows), strict=True))
+        both = zip(first, second.plus(seen), strict=True)
+        rows = Rows(*(torch.stack(x, dim=-3).flatten(-4, -2) for x in both))
+        half *= 2
+    return rows
+
+
+def _halves(x: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """(..., C, *) -> first and second halves of blocks, each (..., C / (2 half), half, *)."""
+    first, second = x.view(*x.shape[:-2], -1, 2, half, x.shape[-1]).unbind(-3)
+    return first, second
+
+
+def _own(queries: Queries, keys: Keys) -> Rows:
+    """Each query meets the key of its own position."""
+    if keys.weight is not None:
+        products = (queries.features * keys.features).sum(-1, keepdim=True)
+        return Rows(products * keys.values, _finite(keys.weight))
+    log = queries.features + keys.features
+    scale = _finite(log.detach().amax(-1, keepdim=True))
+    return Rows(torch.exp2(log - scale).sum(-1, keepdim=True) * keys.values, scale)
+
+
+def _running(state: State, chunks: State) -> tuple[State, State]:
+    """The state before each chunk, (B H N, E, M) and (B H N, 1, *), and the one after the last.
+
+    Each is the sum of all states up to it, times 2^(its peak - the new peak), in one product.
+    """
+    batch = state.sums.shape[:2]
+    each = (x.view(*batch, -1, *x.shape[1:]) for x in chunks)
+    sums, peak = (torch.cat([x[:, :, None], y], 2) for x, y in zip(state, each, strict=True))
+    running = peak.cummax(2).values
+    old, new = (x[..., 0, :].transpose(2, 3) for x in (peak, running))  # (B, H, M or 1, N + 1)
+    exponents = old[..., None, :] - new[..., :, None]
+    earlier = torch.ones_like(exponents[0, 0, 0], dtype=torch.bool).tril()
+    factors = exponents.masked_fill(~earlier, -torch.inf).exp2()  # (B, H, M or 1, N + 1, N + 1)
+    by_peak = sums[..., None] if peak.shape[-1] == 1 else sums[..., None, :]
+    passed = torch.einsum("bhmij,bhjerm->bhierm", factors, by_peak).flatten(-2)
+    before, after = ((passed[:, :, :-1], running[:, :, :-1]), (passed[:, :, -1], running[:, :, -1]))
+    return State(*(x.flatten(0, 2) for x in before)), State(*after)
 
 
 def _finite(peak: Tensor) -> Tensor:

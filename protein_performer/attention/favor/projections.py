@@ -24,7 +24,9 @@ def stream(*numbers: int) -> torch.Generator:
 
 def iid(num_features: int, head_dim: int, generator: torch.Generator) -> Tensor:
     """(M, D) float64, independent N(0, I_D) rows."""
-    return torch.randn(num_features, head_dim, generator=generator, dtype=torch.float64)
+    return torch.randn(
+        num_features, head_dim, generator=generator, dtype=torch.float64, device="cpu"
+    )
 
 
 def orthogonal(num_features: int, head_dim: int, generator: torch.Generator) -> Tensor:
@@ -96,9 +98,9 @@ def _chi_norms(num_features: int, head_dim: int, generator: torch.Generator) -> 
 
 
 def _simplex_vertices(dim: int) -> Tensor:
-    last = torch.ones(dim, dtype=torch.float64)
+    last = torch.ones(dim, dtype=torch.float64, device="cpu")
     last[-1] = 0.0
-    vertices = math.sqrt(dim / (dim - 1)) * torch.eye(dim, dtype=torch.float64)
+    vertices = math.sqrt(dim / (dim - 1)) * torch.eye(dim, dtype=torch.float64, device="cpu")
     vertices -= (math.sqrt(dim) + 1) / (dim - 1) ** 1.5 * last
     vertices[-1] = last / math.sqrt(dim - 1)
     return vertices

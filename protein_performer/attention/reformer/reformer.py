@@ -6,11 +6,11 @@ Shapes: B batch, H heads, L positions, D head width, R hash rounds, C chunk.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from protein_performer.attention.favor.projections import stream
-from protein_performer.attention.padding import zero_padding
+from protein_performer.attention.mechanism import Mechanism
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.reformer.chunked import Layout, attend
 from protein_performer.errors import UserError
@@ -19,7 +19,7 @@ _MAX_FACTOR = 128  # buckets of one rotation; more are the product of two
 _NORM_EPS = 1e-6  # under the square root of |q|^2: keys of zero queries are zero, not 0 / 0
 
 
-class Reformer(nn.Module):
+class Reformer(Mechanism):
     """Locality-sensitive hashing attention with shared queries and keys.
 
     In each round, positions are sorted by the hash of their query and cut into chunks; a position
@@ -84,10 +84,10 @@ class Reformer(nn.Module):
     def redraw_(self, count: int) -> None:
         """Draw the hash rotations number `count`, a function of (seed, layer, count)."""
         generator = stream(self.spec.seed, self.spec.layer, count)
-        self.rotations.copy_(torch.randn(self.rotations.shape, generator=generator))
+        self.rotations.copy_(torch.randn(self.rotations.shape, generator=generator, device="cpu"))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *, key_mask: Tensor | None) -> Tensor:
-        """(B, H, L, D) each -> (B, H, L, D); see `protocol.Attention`. k must be q itself."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
+        """See `Mechanism`; k must be q itself."""
         if k is not q:
             raise UserError("reformer: queries are the keys; expected k to be the tensor q itself")
         with torch.autocast(q.device.type, enabled=False), torch.no_grad():
@@ -100,8 +100,7 @@ class Reformer(nn.Module):
             exact = q.to(torch.promote_types(q.dtype, torch.float32))
             keys = exact * (exact.square().sum(-1, keepdim=True) + _NORM_EPS).rsqrt()
             queries, keys, values = (x.to(dtype).flatten(0, 1) for x in (exact, keys, v))
-            out = attend(queries, keys, values, layout).view_as(v).to(v.dtype)
-        return zero_padding(out, key_mask)
+            return attend(queries, keys, values, layout).view_as(v)
 
     def _layout(self, q: Tensor, key_mask: Tensor | None) -> Layout:
         """Who stands where: tokens sorted by bucket, those of a bucket by position."""

@@ -44,7 +44,8 @@ class Scratch:
     def give_back(self) -> None:
         """Leave it to the thread's next call, unless it grew beyond what most calls need."""
         size = sum(flat.numel() for flat in self._flat.values())
-        if type(self._like) is Tensor and size <= KEPT:  # not what a tracer made
+        plain = all(type(x) is Tensor for x in (self._like, *self._flat.values()))
+        if plain and size <= KEPT:  # plain: not what a tracer made
             _idle.scratches[self._kind] = self
 
     @property
