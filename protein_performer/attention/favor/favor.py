@@ -27,7 +27,10 @@ class Favor(Mechanism):
 
     - padding is in no sum and no maximum, and no later key is in any (theirs sees both);
     - exponential features have no epsilon: the largest features are taken out of each sum instead,
-      so the result is the formula's at any scale of q and k;
+      so the result is the formula's at any scale of q and k. That is not to be near exact softmax:
+      where few features decide (q, k of standard deviation 1, D = 64, M = 256, L = 1024), the error
+      was 4.7 times the exact output's norm, beside 2.8 and 0.8 with the authors' epsilons of 1e-6
+      and 1e-4, which draw attention to the uniform one (0.8); at 0.5 it was 0.46, 0.46, 0.40, 0.25;
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
     Features, sums and normalizers are float32 (float64 for float64 inputs), whatever autocast or
