@@ -169,6 +169,14 @@ def test_ones_own_package_is_trusted_on_the_command_line(fasta, tmp_path, capsys
     assert capsys.readouterr().out.startswith("2 proteins")
 
 
+def test_a_new_verb_is_one_file(tmp_path):
+    (tmp_path / "attention_maps.py").write_text(
+        '"""Look at attention, 100 % of it.\n\n  example\n"""\n\n\ndef run(args):\n    return {}\n'
+    )
+    (tmp_path / "shared.py").write_text('"""What verbs share."""\n\n\ndef other():\n    pass\n')
+    assert verbs(tmp_path) == {"attention-maps": "Look at attention, 100 % of it"}
+
+
 def test_a_verb_that_failed_in_part_says_so_by_its_exit_code(monkeypatch, tmp_path):
     class Command:
         __doc__ = "A verb."

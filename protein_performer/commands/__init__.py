@@ -10,10 +10,10 @@ import ast
 from pathlib import Path
 
 
-def verbs() -> dict[str, str]:
+def verbs(folder: Path = Path(__file__).parent) -> dict[str, str]:
     """Each verb with its summary, read without importing it, since most import torch."""
     found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(folder.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if any(
             isinstance(node, ast.FunctionDef) and node.name in ("run", "forward")
