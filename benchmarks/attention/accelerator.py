@@ -63,7 +63,7 @@ class Cuda:
 
     def seconds(self, step: Step) -> float:
         """Raises: UserError where events and wall clock disagree."""
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = self._event(), self._event()
         torch.cuda.synchronize()
         wall = time.perf_counter()
         start.record()
@@ -72,13 +72,16 @@ class Cuda:
         end.record()
         torch.cuda.synchronize()
         wall = time.perf_counter() - wall
-        elapsed = start.elapsed_time(end) / 1000
+        elapsed = float(start.elapsed_time(end)) / 1000
         if not 0 < elapsed <= 1.05 * wall:
             raise UserError(
                 f"CUDA events: expected at most the wall clock's {wall:.6f} s for {PASSES} passes,"
                 f" got {elapsed:.6f} s; the times mean nothing"
             )
         return elapsed / PASSES
+
+    def _event(self) -> torch.cuda.Event:
+        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def peak_bytes(self, step: Step) -> int:
         """Of the tensors, not of what the allocator keeps for later."""
