@@ -130,7 +130,7 @@ def _share_out(args: argparse.Namespace) -> None:
     """Embed in processes of this machine; afterwards all parts are there, or this raises."""
     method = multiprocessing.get_context("spawn")  # a GPU's state does not survive a fork
     workers = [
-        method.Process(target=_work, args=(args, Rank(i, args.devices, i)))
+        method.Process(target=_work, args=(args, Rank(i, args.devices, i)), daemon=True)
         for i in range(args.devices)
     ]
     for worker in workers:
@@ -146,6 +146,8 @@ def _work(args: argparse.Namespace, rank: Rank) -> None:
         _embed(args, rank, finish=False)
     except (UserError, OSError) as error:
         sys.exit(f"error: rank {rank.rank}: {error}")
+    except KeyboardInterrupt:  # the terminal sends it to all; this process's parent says so
+        sys.exit(130)
 
 
 def _layers(text: str) -> tuple[int, ...]:
