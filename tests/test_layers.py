@@ -202,6 +202,13 @@ def test_no_two_files_have_the_same_name():
     assert twice <= SAME_NAME
 
 
+def test_no_two_test_modules_have_the_same_name():
+    """Outside packages, pytest finds them by their names alone, as imports between them do."""
+    paths = (ROOT / "tests").rglob("*.py")
+    names = sorted(path.stem for path in paths if not (path.parent / "__init__.py").is_file())
+    assert not {one for one, other in pairwise(names) if one == other}
+
+
 @pytest.mark.parametrize("path", PARSED, ids=str)
 def test_private_names_stay_in_their_file(path):
     for node in ast.walk(PARSED[path]):
