@@ -39,9 +39,12 @@ VALUES.remove("hydra.launcher.NAME=VALUE")  # stands for any
 DOWNLOAD = ["data=swissprot", "data.download.source=URL"]
 OVERRIDES = [DOWNLOAD if value in DOWNLOAD else [value] for value in VALUES]
 OVERRIDES += [overrides_of(words) for words in TRAINING]
+OVERRIDES += [words[2:] for words in COMMANDS if words[:2] == ["protein-performer", "train"]]
 OVERRIDES = [list(each) for each in dict.fromkeys(map(tuple, OVERRIDES))]
-OF_BENCHMARKS = [words for words in COMMANDS if words[:2] == ["python", "-m"]]
+MODULES = [words for words in COMMANDS if words[:2] == ["python", "-m"]]
+OF_BENCHMARKS = [words for words in MODULES if words[2].count(".") == 1]
 OF_VERBS = [words for words in COMMANDS if words[:1] == ["protein-performer"] and len(words) > 2]
+OF_VERBS = [words for words in OF_VERBS if words[1] != "train"]
 
 
 def jobs(overrides):
@@ -87,6 +90,12 @@ def test_arguments_of_benchmarks_parse(words):
     importlib.import_module(f"{words[2]}.__main__").add_arguments(parser)
     parser.add_argument("--json")
     assert parser.parse_args(words[3:])
+
+
+@pytest.mark.parametrize("words", [words for words in MODULES if words not in OF_BENCHMARKS])
+def test_parts_of_benchmarks_are_modules_without_arguments(words):
+    assert importlib.import_module(words[2]).main
+    assert words[3:] == []
 
 
 def test_there_are_commands_to_look_at():
