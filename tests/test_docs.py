@@ -103,5 +103,5 @@ def test_there_are_commands_to_look_at():
     assert len(VALUES) > 10
     assert len(OF_VERBS) > 5
     assert {words[2] for words in OF_BENCHMARKS} == {
-        f"benchmarks.{name}" for name in ("attention", "data", "generation")
+        f"benchmarks.{name}" for name in ("attention", "data", "generation", "inference")
     }

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import inference
-from benchmarks.inference import QUICK, main, performer
+from benchmarks.inference import __main__ as inference
+from benchmarks.inference.__main__ import QUICK, main, performer
 
 
 class Peer(torch.nn.Module):
