@@ -24,7 +24,7 @@ from protein_performer.commands.arguments import (
 )
 from protein_performer.commands.progress import progress
 from protein_performer.inference.batched_model import BatchedModel
-from protein_performer.inference.evaluate import (
+from protein_performer.inference.evaluation import (
     EvaluationCounts,
     evaluate_source,
     figure_lines,

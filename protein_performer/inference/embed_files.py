@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from protein_performer.errors import UserError
 from protein_performer.inference.batched_model import BatchedModel
-from protein_performer.inference.embed import embed_codes
+from protein_performer.inference.embedding import embed_codes
 from protein_performer.inference.embedding_files import check_output, write_embeddings
 from protein_performer.inference.embedding_parts import Embeddings, Part, PartsFolder
 from protein_performer.inference.embedding_plan import (

@@ -13,7 +13,7 @@ from protein_performer.alphabet import ResiduePolicy
 from protein_performer.data.shards import file_sha256
 from protein_performer.errors import UserError
 from protein_performer.inference.batched_model import BatchedModel, aligned
-from protein_performer.inference.embed import LAST
+from protein_performer.inference.embedding import LAST
 from protein_performer.inference.embedding_files import Layout
 from protein_performer.inference.encoded_proteins import SourceCounts
 from protein_performer.inference.pooling import Pooling, check_pooling

@@ -24,7 +24,7 @@ from protein_performer.inference.batched_model import (
 )
 from protein_performer.inference.batcher import PaddedRows
 from protein_performer.inference.checkpoint import load_checkpoint
-from protein_performer.inference.embed import embed_codes
+from protein_performer.inference.embedding import embed_codes
 from protein_performer.inference.generation import GeneratedProtein, generate, in_paint
 from protein_performer.inference.likelihood import Method, SequenceScore, score_codes
 from protein_performer.inference.mutations import check_variant, parse_variant

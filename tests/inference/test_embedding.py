@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 import protein_performer as pp
 from protein_performer.errors import UserError
-from protein_performer.inference.embed import embed_codes
+from protein_performer.inference.embedding import embed_codes
 from protein_performer.inference.pooling import window_begins
 
 MECHANISMS = {

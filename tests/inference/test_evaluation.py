@@ -13,7 +13,7 @@ from protein_performer.cli import main
 from protein_performer.data.manifest import read_manifest
 from protein_performer.errors import UserError
 from protein_performer.inference import encoded_proteins, training_ngrams
-from protein_performer.inference.evaluate import evaluate_source, report_lines
+from protein_performer.inference.evaluation import evaluate_source, report_lines
 from protein_performer.inference.evaluation_sums import EvaluationSums
 from protein_performer.inference.training_ngrams import count_training_set, log_probabilities
 
