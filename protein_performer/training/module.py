@@ -23,7 +23,7 @@ from protein_performer.batch import IGNORE, Batch
 from protein_performer.inference.checkpoint import DESCRIPTION_KEY
 from protein_performer.metrics import ResidueMetrics
 from protein_performer.model.transformer import ProteinTransformer
-from protein_performer.training.ngram_test import NGramTest
+from protein_performer.training.ngram_baseline import NGramTest
 from protein_performer.training.schedule import Factor, schedule_optimizer
 
 
