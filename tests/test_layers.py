@@ -52,6 +52,9 @@ LIBRARIES = {
     "torchmetrics": {"metrics"},
     "hydra": {"training"},
     "omegaconf": {"training"},
+    "yaml": {"reporting.runs"},
+    "plotly": {"reporting.charts", "reporting.page"},
+    "jinja2": {"reporting.page"},
     "wandb": {"training.dashboard", "training.lightning"},
     "matplotlib": {
         "reporting.plots",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.data.batch_report import keep_report, make_report
 from protein_performer.data.batches.loader import Batching, Rank, ResumableLoader
 from protein_performer.data.batches.order import BatchOrder
 from protein_performer.data.batches.proteins import Crop
@@ -27,7 +28,6 @@ from protein_performer.data.modes import (
 from protein_performer.data.objectives import Objective
 from protein_performer.data.origins import Sources, make_origin
 from protein_performer.data.preparing.preprocessing import Preprocessing
-from protein_performer.data.report import keep_report, make_report
 from protein_performer.data.shards import StoredSplit
 from protein_performer.data.splits import SPLITS, SplitRule
 from protein_performer.data.streaming.stream_loader import StreamLoader

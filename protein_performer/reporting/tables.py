@@ -14,7 +14,7 @@ from rich.table import Table
 
 from protein_performer.errors import UserError
 from protein_performer.files import replacing
-from protein_performer.reporting.status import Status, read_status
+from protein_performer.reporting.status import STATUS_FILE, Status, read_status
 
 Metrics = Mapping[str, float | int | str]
 
@@ -45,6 +45,11 @@ def read_metrics(run_dir: Path) -> Metrics:
         raise UserError(f"{path}: expected the metrics of a finished run, found no such file")
     metrics: Metrics = json.loads(path.read_text())
     return metrics
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run was here, finished or not."""
+    return (folder / METRICS_FILE).is_file() or (folder / STATUS_FILE).is_file()
 
 
 def results_table(metrics: Metrics) -> Table:

@@ -20,6 +20,7 @@ from protein_performer.addresses import public_address, public_text
 from protein_performer.errors import UserError
 from protein_performer.files import locked, replacing
 from protein_performer.inference.checkpoint import stored_run
+from protein_performer.reporting.runs import CONFIG_FILE
 from protein_performer.reporting.status import Status, write_status
 from protein_performer.reporting.tables import METRICS_FILE
 from protein_performer.training.history import History
@@ -28,7 +29,6 @@ from protein_performer.training.signals import Stopped
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.yaml"
 _LOCK_FILE = ".lock"
 
 

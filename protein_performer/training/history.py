@@ -11,8 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from protein_performer.files import replacing
-
-CURVES_FILE = "metrics.csv"
+from protein_performer.reporting.runs import CURVES_FILE
 
 
 class History(CSVLogger):

@@ -14,10 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from protein_performer.errors import UserError
+from protein_performer.reporting.runs import CONFIG_FILE
 from protein_performer.reporting.status import read_status
 from protein_performer.reporting.tables import METRICS_FILE, Metrics, read_metrics
 from protein_performer.training.building import build
-from protein_performer.training.folder import CONFIG_FILE, public_config
+from protein_performer.training.folder import public_config
 from protein_performer.training.lightning import quiet_lightning
 from protein_performer.training.resume import differences
 from protein_performer.training.run import check_multirun

@@ -3,11 +3,14 @@
 import logging
 import math
 import re
+import resource
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, WandbLogger
 
@@ -119,8 +122,17 @@ def _training_metrics(
         "train/steps": trainer.global_step,
         f"train/{module.alphabet.unit}s": throughput.residues,
         "train/seconds": round(throughput.seconds, 2),
+        "train/peak_memory_bytes": _peak_memory(module.device),
     }
     return metrics
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most bytes so far: on a GPU of tensors, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _print_results(metrics: Metrics, best: Path, alphabet: Alphabet) -> None:

@@ -11,10 +11,22 @@ from typing_extensions import override
 
 from protein_performer.addresses import public_text
 from protein_performer.files import replacing
+from protein_performer.reporting.runs import read_runs
 from protein_performer.reporting.status import STATUS_FILE, read_status
 from protein_performer.reporting.tables import comparison_table, make_console, unfinished_lines
 
 _SWEEP_FILE = "multirun.yaml"
+
+
+def _write_page(run_dirs: list[Path], sweep_dir: Path) -> Path | None:
+    """The sweep's page; None without the extra that draws it."""
+    try:
+        from protein_performer.reporting.page import write_page
+    except ImportError:
+        return None
+    path = sweep_dir / "report.html"
+    write_page(read_runs(run_dirs), path, title=sweep_dir.name)
+    return path
 
 
 class CompareRuns(Callback):
@@ -40,6 +52,9 @@ class CompareRuns(Callback):
         console.print(comparison_table(run_dirs))
         for line in unfinished_lines(run_dirs):
             console.print(line, soft_wrap=True, markup=False)
+        page = _write_page(run_dirs, sweep_dir)
+        if page is not None:
+            console.print(f"Page: {page}", soft_wrap=True, highlight=False)
         console.print(f"Again: protein-performer compare {sweep_dir}/*", soft_wrap=True)
         states = [status.state for path in run_dirs if (status := read_status(path))]
         unfinished = len(states) - states.count("finished")

@@ -78,6 +78,7 @@ class Throughput(pl.Callback):
             pl_module.log(f"speed/{unit}s_per_second", residues / seconds, prog_bar=True)
             pl_module.log("speed/padding_share", 1 - tokens / places)
             pl_module.log(f"train/{unit}s", float(self.residues))
+            pl_module.log("train/seconds", self.seconds)
         self._window, self._window_start = [], now
 
     @override

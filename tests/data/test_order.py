@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protein_performer.data.batch_report import padding_share
 from protein_performer.data.batches.order import SPECIALS, BatchOrder, make_buckets
-from protein_performer.data.report import padding_share
 from protein_performer.errors import UserError
 
 lengths_of_proteins = st.lists(st.integers(1, 300), min_size=1, max_size=400)

@@ -68,7 +68,8 @@ def curves(run_dir, name="train/loss"):
 def figures(run_dir):
     """What `metrics.json` says, but for how long it took."""
     found = json.loads((run_dir / "metrics.json").read_text())
-    return {name: value for name, value in found.items() if name != "train/seconds"}
+    cost = ("train/seconds", "train/peak_memory_bytes")
+    return {name: value for name, value in found.items() if name not in cost}
 
 
 def weights(run_dir, name="last"):

@@ -88,6 +88,8 @@ def test_a_run_that_cannot_be_or_fails_does_not_end_the_sweep(tmp_path):
         assert text in table
     assert "training diverged" in table
     assert "3 of 4 runs did not finish" in done.stderr
+    assert "report.html" in table
+    assert "linformer has no causal form" in (tmp_path / "sweep" / "report.html").read_text()
     assert leaks(tmp_path / "sweep") == []
 
     results = tmp_path / "sweep" / "0_performer_relu-causal-seed0" / "metrics.json"

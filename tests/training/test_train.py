@@ -11,6 +11,7 @@ from runs import compose_run, losses, write_proteins
 import protein_performer as pp
 from protein_performer.errors import UserError
 from protein_performer.ngram import NGrams
+from protein_performer.reporting.runs import read_run
 from protein_performer.reporting.tables import comparison_table, results_table
 from protein_performer.training.lightning import WholeCheckpoints
 from train import train
@@ -42,7 +43,12 @@ def test_a_run_leaves_its_folder_complete(tmp_path, fasta, objective):
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert config["model"]["causal"] is (objective == "causal")
     assert sorted(losses(tmp_path)) == list(range(6))
-    assert (tmp_path / "figures" / "ood_confusion.png").stat().st_size > 10_000
+    for picture in ("ood_confusion", "curves"):
+        assert (tmp_path / "figures" / f"{picture}.png").stat().st_size > 10_000
+    letters = read_run(tmp_path).letters["test"]
+    assert sum(asked for asked, _ in letters.values()) == metrics["test/residues"]
+    right = sum(right for _, right in letters.values())
+    assert right == pytest.approx(metrics["test/accuracy"] * metrics["test/residues"])
     for name in ("best", "last"):
         path = tmp_path / "checkpoints" / f"{name}.ckpt"
         assert torch.load(path, weights_only=True)["global_step"] <= 6
@@ -121,7 +127,8 @@ def test_without_held_out_clusters_there_is_no_ood(tmp_path, fasta):
     metrics = train(cfg)
     assert math.isfinite(metrics["test/perplexity"])
     assert not any(name.startswith("ood/") for name in metrics)
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["test_confusion.png"]
+    pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert pictures == ["curves.png", "test_confusion.png"]
     assert not any("OOD" in str(column.header) for column in results_table(metrics).columns)
     assert "-" in [cell for c in comparison_table([tmp_path]).columns for cell in c.cells]
 
