@@ -13,7 +13,8 @@ import pytest
 import yaml
 from runs import CLUSTERS, ROOT, SAMPLE, SMALL, write_proteins
 
-EXTRAS_ONLY = {"isal", "fsspec", "aiohttp", "pyarrow"}  # imported where an extra was installed
+# Imported where an extra was installed.
+EXTRAS_ONLY = {"isal", "fsspec", "aiohttp", "pyarrow", "jinja2", "plotly"}
 
 
 @pytest.fixture(scope="module")
