@@ -68,7 +68,7 @@ def test_whatever_a_manifest_says_is_used_or_refused_in_one_line(folder, tmp_pat
     assert not [each for each in said if "\n" in each]
 
 
-@pytest.mark.parametrize("name", ["../../victim", "/tmp/victim", "valid/../../x"])
+@pytest.mark.parametrize("name", ["../../victim", "/victim", "valid/../../x"])
 def test_a_split_of_another_name_is_refused(folder, name):
     whole = json.loads((folder / MANIFEST).read_text())
     manifest = copy.deepcopy(whole)
