@@ -63,17 +63,17 @@ LIBRARIES = {
         "experiments.approximation",
     },
     "rich": {"commands", "data.fetching", "reporting", "training.console"},
-    "Bio": {"data.reading", "inference.residue_similarity"},
+    "Bio": {"data.reading", "inference.interpretation.residue_similarity"},
     "isal": {"data.reading.compression"},
     "fsspec": {"data.reading.remote"},
     "requests": {"data.reading.http_client"},
     "urllib3": {"data.reading.http_client", "data.fetching"},
     "filelock": {
         "files",
-        "inference.embed_files",
+        "inference.embedding.embed_files",
         "data.fetching.remote_folder",
     },
-    "h5py": {"inference.embedding_hdf5"},
+    "h5py": {"inference.embedding.embedding_hdf5"},
     "pyarrow": {"inference.row_file"},
 }
 

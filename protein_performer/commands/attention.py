@@ -26,7 +26,7 @@ from protein_performer.files import replacing
 
 if TYPE_CHECKING:
     from protein_performer.inference.encoded_proteins import Protein
-    from protein_performer.inference.residue_similarity import Similarity
+    from protein_performer.inference.interpretation.residue_similarity import Similarity
     from protein_performer.inference.trained_model import TrainedModel
 
 
@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Do it, print what was done, return the figures."""
-    from protein_performer.inference.approximation_report import approximation_report
-    from protein_performer.inference.residue_similarity import residue_similarity
+    from protein_performer.inference.interpretation.approximation_report import approximation_report
+    from protein_performer.inference.interpretation.residue_similarity import residue_similarity
 
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(f"{args.out}: expected a new or an empty folder. Choose another name.")
@@ -107,7 +107,7 @@ def _read(model: "TrainedModel", args: argparse.Namespace) -> list["Protein"]:
 
 def _draw_maps(model: "TrainedModel", proteins: list["Protein"], out: Path) -> None:
     """Files are numbered: an accession may hold any characters."""
-    from protein_performer.inference.attention_maps import attention_maps
+    from protein_performer.inference.interpretation.attention_maps import attention_maps
     from protein_performer.reporting.attention_figure import maps_figure, save_maps
 
     arrays: dict[str, Any] = {}

@@ -32,12 +32,12 @@ from protein_performer.commands.arguments import (
 )
 from protein_performer.commands.progress import progress
 from protein_performer.errors import UserError
-from protein_performer.inference.embed_files import embed_files
-from protein_performer.inference.embedding_files import Layout
-from protein_performer.inference.embedding_parts import remove_parts
-from protein_performer.inference.embedding_plan import EmbeddingCounts, EmbeddingOptions
-from protein_performer.inference.pooling import Pooling
-from protein_performer.inference.ranks import Rank, own_gpu, rank_from_environment
+from protein_performer.inference.embedding.embed_files import embed_files
+from protein_performer.inference.embedding.embedding_files import Layout
+from protein_performer.inference.embedding.embedding_parts import remove_parts
+from protein_performer.inference.embedding.embedding_plan import EmbeddingCounts, EmbeddingOptions
+from protein_performer.inference.embedding.pooling import Pooling
+from protein_performer.inference.embedding.ranks import Rank, own_gpu, rank_from_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,14 +24,14 @@ from protein_performer.commands.arguments import (
 )
 from protein_performer.commands.progress import progress
 from protein_performer.inference.batched_model import BatchedModel
-from protein_performer.inference.evaluation import (
+from protein_performer.inference.evaluation.evaluation import (
     EvaluationCounts,
     evaluate_source,
     figure_lines,
     report_lines,
 )
-from protein_performer.inference.evaluation_sums import EvaluationSums
-from protein_performer.inference.training_ngrams import count_training_set
+from protein_performer.inference.evaluation.evaluation_sums import EvaluationSums
+from protein_performer.inference.evaluation.training_ngrams import count_training_set
 from protein_performer.ngram import NGrams
 from protein_performer.reporting.tables import make_console
 

@@ -17,7 +17,7 @@ from protein_performer.errors import UserError
 from protein_performer.files import replacing
 
 if TYPE_CHECKING:
-    from protein_performer.inference.generation import GeneratedProtein
+    from protein_performer.inference.generation.generation import GeneratedProtein
 
 WIDTH = 60  # residues of a line of FASTA, as UniProt has
 
@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, object]:
     """Do it, print what was done, return the figures."""
-    from protein_performer.inference.generation import generate, in_paint
-    from protein_performer.inference.sampling import Sampling
+    from protein_performer.inference.generation.generation import generate, in_paint
+    from protein_performer.inference.generation.sampling import Sampling
 
     if args.out.exists():
         raise UserError(f"{args.out}: the file exists. Remove it, or choose another name.")

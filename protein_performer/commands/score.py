@@ -25,7 +25,7 @@ from protein_performer.commands.arguments import add_checkpoint, add_sources, lo
 from protein_performer.errors import UserError
 
 if TYPE_CHECKING:
-    from protein_performer.inference.likelihood import Cost
+    from protein_performer.inference.scoring.likelihood import Cost
     from protein_performer.inference.trained_model import TrainedModel
 
 METHODS = "exact, pseudo or one-pass"
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _score(args: argparse.Namespace, model: "TrainedModel", bar: Progress) -> dict[str, Any]:
-    from protein_performer.inference.scoring import NAMES, score_source
+    from protein_performer.inference.scoring.scoring import NAMES, score_source
 
     task = bar.add_task("scoring", total=None)
 
@@ -111,7 +111,7 @@ def _score(args: argparse.Namespace, model: "TrainedModel", bar: Progress) -> di
 def _score_variants(
     args: argparse.Namespace, model: "TrainedModel", bar: Progress
 ) -> dict[str, Any]:
-    from protein_performer.inference.variant_scoring import score_variant_file
+    from protein_performer.inference.scoring.variant_scoring import score_variant_file
 
     task = bar.add_task("scoring", total=None)
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from protein_performer.inference.attention_maps import attention_maps
 from protein_performer.inference.batched_model import (
     BatchedModel,
     Precision,
@@ -24,13 +23,18 @@ from protein_performer.inference.batched_model import (
 )
 from protein_performer.inference.batcher import PaddedRows
 from protein_performer.inference.checkpoint import load_checkpoint
-from protein_performer.inference.embedding import embed_codes
-from protein_performer.inference.generation import GeneratedProtein, generate, in_paint
-from protein_performer.inference.likelihood import Method, SequenceScore, score_codes
-from protein_performer.inference.mutations import check_variant, parse_variant
-from protein_performer.inference.pooling import Pooling
-from protein_performer.inference.sampling import Sampling
-from protein_performer.inference.variants import VariantMethod, score_variants
+from protein_performer.inference.embedding.embedding import embed_codes
+from protein_performer.inference.embedding.pooling import Pooling
+from protein_performer.inference.generation.generation import GeneratedProtein, generate, in_paint
+from protein_performer.inference.generation.sampling import Sampling
+from protein_performer.inference.interpretation.attention_maps import attention_maps
+from protein_performer.inference.scoring.likelihood import (
+    Method,
+    SequenceScore,
+    score_codes,
+)
+from protein_performer.inference.scoring.mutations import check_variant, parse_variant
+from protein_performer.inference.scoring.variants import VariantMethod, score_variants
 
 
 def load(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import Batch
 from protein_performer.data.shards import StoredSplit
-from protein_performer.inference.training_ngrams import count_split, log_probabilities
+from protein_performer.inference.evaluation.training_ngrams import count_split, log_probabilities
 from protein_performer.metrics import ResidueMetrics
 from protein_performer.ngram import NGrams, longest_order
 

@@ -12,7 +12,7 @@ from tiny import RELU, tiny_config, write_checkpoint
 
 import protein_performer as pp
 from protein_performer import cli
-from protein_performer.inference.ranking import Ranks, spearman
+from protein_performer.inference.scoring.ranking import Ranks, spearman
 
 WILD_TYPE = "MKTAYIAKQRQISFVKSHFSRQ"
 FASTA = f">a/../b one\n{WILD_TYPE}\n>c\nacdefu\n>c\nM\n>empty\n\n"

@@ -1,0 +1,1 @@
+"""Vectors of proteins, and the files they are written to."""

@@ -1,0 +1,1 @@
+"""New proteins, residue by residue."""

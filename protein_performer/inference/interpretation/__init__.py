@@ -1,0 +1,1 @@
+"""What attention looks at, and how well FAVOR+ approximates it."""
