@@ -75,6 +75,7 @@ LIBRARIES = {
     },
     "h5py": {"inference.embedding.embedding_hdf5"},
     "pyarrow": {"inference.row_file"},
+    "sklearn": {"inference.probing.linear_probe"},
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60  # lines

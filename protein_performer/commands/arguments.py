@@ -1,6 +1,7 @@
 """What verbs share: the arguments for checkpoint, source and device, each declared once."""
 
 import argparse
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -73,6 +74,19 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_layers(parser: argparse.ArgumentParser) -> None:
+    """Layers whose states are taken, as `args.layers`."""
+    # argparse knows -1 for a value, and takes -1,-2 for an option unless its pattern allows commas.
+    parser._negative_number_matcher = re.compile(r"^-\d[\d,-]*$")
+    parser.add_argument(
+        "--layers",
+        type=_layers,
+        default=(-1,),
+        metavar="I,J",
+        help="0 is the embedding of tokens, i what leaves block i, -1 the last (default: -1)",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1, for `type=`."""
     number = int(text)
@@ -90,3 +104,7 @@ def warn(warnings: Iterable[str]) -> None:
 
 def _source(text: str) -> str:
     return STANDARD_INPUT if text == "-" else text
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in text.split(","))

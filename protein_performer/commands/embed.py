@@ -17,7 +17,6 @@ Killed, the same command goes on where it was. Proteins are read whole, however 
 import argparse
 import dataclasses
 import multiprocessing
-import re
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import get_args
 
 from protein_performer.commands.arguments import (
     add_checkpoint,
+    add_layers,
     add_sources,
     load_model,
     positive,
@@ -51,15 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mean",
         help="over residues, the state at <bos> or <eos>, or each residue (default: %(default)s)",
     )
-    # argparse knows -1 for a value, and takes -1,-2 for an option unless its pattern allows commas.
-    parser._negative_number_matcher = re.compile(r"^-\d[\d,-]*$")
-    parser.add_argument(
-        "--layers",
-        type=_layers,
-        default=(-1,),
-        metavar="I,J",
-        help="0 is the embedding of tokens, i what leaves block i, -1 the last (default: -1)",
-    )
+    add_layers(parser)
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     parser.add_argument("--layout", choices=get_args(Layout), default="matrix", help="of HDF5")
     length = parser.add_mutually_exclusive_group()
@@ -148,7 +140,3 @@ def _work(args: argparse.Namespace, rank: Rank) -> None:
         sys.exit(f"error: rank {rank.rank}: {error}")
     except KeyboardInterrupt:  # the terminal sends it to all; this process's parent says so
         sys.exit(130)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in text.split(","))

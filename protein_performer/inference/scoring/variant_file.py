@@ -1,7 +1,5 @@
 """Files of variants, as ProteinGym has them: `mutant,mutated_sequence,DMS_score,DMS_score_bin`."""
 
-import csv
-import gzip
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.errors import UserError
+from protein_performer.inference.delimited_file import Row, by_column, read_cells
 from protein_performer.inference.scoring.mutations import (
     Variant,
     check_variant,
@@ -20,8 +19,6 @@ from protein_performer.inference.scoring.mutations import (
 
 MUTANT, SEQUENCE, MEASURED = "mutant", "mutated_sequence", "DMS_score"
 _FIT = "{}_bin"  # the column that says which measurements count as fit
-
-Row = tuple[str, dict[str, str]]  # file and line, for errors; the cells by their columns
 
 
 class VariantTable(NamedTuple):
@@ -94,26 +91,12 @@ def _fit(
 
 def _rows(path: Path) -> Iterator[Row]:
     """The cells of each line, by the header's names."""
-    delimiter = "\t" if ".tsv" in path.suffixes else ","
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = next(reader, [])
-            if MUTANT not in header:
-                yield _of_plain_list(path, header)
-                header = [MUTANT]
-            for cells in reader:
-                if cells:
-                    where = f"{path}, line {reader.line_num:,}"
-                    if len(cells) != len(header):
-                        raise UserError(
-                            f"{where}: expected {len(header)} cells, as in the header, got"
-                            f" {len(cells)}"
-                        )
-                    yield where, dict(zip(header, cells, strict=True))
-    except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path}: not a text file of variants, or damaged ({error})") from None
+    cells = read_cells(path, "variants")
+    _, header = next(cells, ("", []))
+    if MUTANT not in header:
+        yield _of_plain_list(path, header)
+        header = [MUTANT]
+    yield from by_column(cells, header)
 
 
 def _of_plain_list(path: Path, first: list[str]) -> Row:
