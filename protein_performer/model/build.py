@@ -8,6 +8,7 @@ from torch import nn
 from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.identity import Values
 from protein_performer.attention.linformer import Linformer, RandomLinformer
+from protein_performer.attention.local_global import LocalGlobal
 from protein_performer.attention.protocol import MakeAttention
 from protein_performer.attention.reformer.reformer import Reformer
 from protein_performer.attention.sliding_window import SlidingWindow
@@ -18,7 +19,7 @@ from protein_performer.registry import Registry, check_options
 
 MECHANISMS = Registry(
     "attention mechanism",
-    [Favor, Softmax, SlidingWindow, Reformer, Linformer, RandomLinformer, Values],
+    [Favor, Softmax, SlidingWindow, LocalGlobal, Reformer, Linformer, RandomLinformer, Values],
     base=nn.Module,
 )
 
