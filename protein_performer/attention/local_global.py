@@ -75,7 +75,7 @@ class LocalGlobal(Mechanism):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
         """See `Mechanism`."""
-        near, far = self._apart(q, k, v)
+        near, far = zip(*map(self._apart, (q, k, v)), strict=True)
         outs = self.near(*near, key_mask=key_mask), self.far(*far, key_mask=key_mask)
         return torch.cat(outs, dim=1)
 
@@ -87,24 +87,20 @@ class LocalGlobal(Mechanism):
         dtype: torch.dtype | None = None,
     ) -> State:
         """No token yet; see `protocol.Steps`."""
-        near, far = (
-            each.init_state(batch_size, device=device, dtype=dtype)
-            for each in (self.near, self.far)
-        )
-        return State(*near, *far)
+        window = self.near.init_state(batch_size, device=device, dtype=dtype)
+        sums = self.far.init_state(batch_size, device=device, dtype=dtype)
+        return State(*window, *sums)
 
     def step(
         self, q: Tensor, k: Tensor, v: Tensor, state: State, *, key_mask: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Go on by T positions in time O(T W) and O(T M D); see `protocol.Steps`."""
-        near, far = self._apart(q, k, v)
-        window = Window(state.keys, state.values, state.mask)
-        out_near, window = self.near.step(*near, window, key_mask=key_mask)
-        out_far, sums = self.far.step(*far, Sums(state.sums, state.peak), key_mask=key_mask)
-        return torch.cat([out_near, out_far], dim=1), State(*window, *sums)
+        (q_near, q_far), (k_near, k_far), (v_near, v_far) = map(self._apart, (q, k, v))
+        window, sums = Window(*state[:3]), Sums(*state[3:])
+        near, window = self.near.step(q_near, k_near, v_near, window, key_mask=key_mask)
+        far, sums = self.far.step(q_far, k_far, v_far, sums, key_mask=key_mask)
+        return torch.cat([near, far], dim=1), State(*window, *sums)
 
-    def _apart(self, *each: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """(B, H, L, D) -> those of the local heads, and of the global ones."""
-        return tuple(x[:, : self.local_heads] for x in each), tuple(
-            x[:, self.local_heads :] for x in each
-        )
+    def _apart(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, L, D) -> that of the local heads, and that of the global ones."""
+        return x[:, : self.local_heads], x[:, self.local_heads :]
