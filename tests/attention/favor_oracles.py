@@ -43,7 +43,8 @@ def features(favor, x, w):
     if name == "favor++":
         ratio = 2 * favor.options.spread / x.shape[-1]
         a = (1 - ratio - math.sqrt((ratio + 1) ** 2 + 4 * ratio)) / 16
-        return oracles.optimal(oracles.scaled(x), w, a)
+        x = oracles.scaled(x)
+        return floored(oracles.optimal(x, w, a), x, favor.options.epsilon)
     kernel = {
         "softmax": oracles.positive,
         "hyperbolic": oracles.hyperbolic,
@@ -51,11 +52,21 @@ def features(favor, x, w):
     }[name]
     x = oracles.scaled(x)
     phi = kernel(x, w)
+    if name != "trigonometric":
+        return floored(phi, x, favor.options.epsilon)
     if favor.options.epsilon is None:
         return phi
     # Added to the sines and cosines, so it has their factor.
     factor = (x.square().sum(-1, keepdim=True) / 2).exp() / math.sqrt(w.shape[-2])
     return phi + favor.options.epsilon * factor
+
+
+def floored(phi, x, epsilon):
+    """phi + epsilon times its largest, exp(-|x|^2 / 2) apart a constant to the gradient."""
+    if epsilon is None:
+        return phi
+    norm = (-x.square().sum(-1, keepdim=True) / 2).exp()
+    return phi + epsilon * (phi.amax(-1, keepdim=True) / norm).detach() * norm
 
 
 def dense(favor):

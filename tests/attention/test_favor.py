@@ -3,7 +3,7 @@
 import pytest
 import torch
 from agreement import DTYPES, SCALES, check, gradients_are_right, padding_everywhere
-from favor_oracles import POSITIVE, SIGNED, dense, layer, rounding
+from favor_oracles import POSITIVE, SIGNED, all_at_once, dense, layer, rounding
 from oracles import favor as oracles
 
 from protein_performer.attention.favor.favor import Favor
@@ -59,6 +59,10 @@ def test_without_normalization(name, dtype, causal):
         {"feature_map": "relu", "epsilon": 0.5, "per_head": True},
         {"feature_map": "relu", "epsilon": 0.5, "normalize": False},
         {"feature_map": "trigonometric", "epsilon": 1.5},
+        {"feature_map": "softmax", "epsilon": 0.1},
+        {"feature_map": "softmax", "epsilon": 1e-4, "per_head": True},
+        {"feature_map": "hyperbolic", "epsilon": 0.5, "normalize": False},
+        {"feature_map": "favor++", "epsilon": 0.02},
         {"feature_map": "elu+1", "projection": None, "num_features": None},
     ],
     ids=str,
@@ -265,7 +269,6 @@ def test_attention_matrix_is_what_the_layer_applies(name, causal):
         ({"projection": None, "num_features": None, "row_norms": "sqrt_d"}, "no rows"),
         ({"projection": None, "num_features": None, "per_head": True}, "all heads are alike"),
         ({"feature_map": "favor++", "row_norms": "sqrt_d"}, "chi norms"),
-        ({"feature_map": "softmax", "epsilon": 1e-6}, "log domain"),
         ({"epsilon": -1.0}, "from 0 on"),
         ({"spread": 1.0}, "only feature_map=favor"),
         ({"feature_map": "favor++", "spread": -1.0}, "mean square"),
@@ -278,3 +281,27 @@ def test_attention_matrix_is_what_the_layer_applies(name, causal):
 def test_what_cannot_be_honoured_is_refused(options, reason):
     with pytest.raises(UserError, match=reason):
         Favor(LayerSpec(2, 8, causal=True), **options)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["cpu", "at once"])
+def test_an_epsilon_of_softmax_features_shows_nothing_of_later_positions(at_once):
+    """The floor is of one position alone: the authors' maximum over all keys would show them."""
+    favor = layer(True, feature_map="softmax", epsilon=0.1)
+    q, k, v = torch.randn(3, 1, 2, 40, 8)
+    larger = k.clone()
+    larger[:, :, 25:] *= 10
+    attend = all_at_once(favor) if at_once else favor
+    before, after = (attend(q, keys, v, key_mask=None) for keys in (k, larger))
+    assert torch.equal(before[:, :, :25], after[:, :, :25])
+    assert not torch.equal(before[:, :, 25:], after[:, :, 25:])
+
+
+def test_an_epsilon_of_softmax_features_goes_on_from_a_state():
+    favor = layer(True, feature_map="softmax", epsilon=0.1).double()
+    q, k, v = torch.randn(3, 2, 2, 9, 8, dtype=torch.float64)
+    state, outs = favor.init_state(2), []
+    for at in range(9):
+        out, state = favor.step(*(x[:, :, at : at + 1] for x in (q, k, v)), state)
+        outs.append(out)
+    whole = favor(q, k, v, key_mask=None)
+    torch.testing.assert_close(torch.cat(outs, 2), whole, rtol=1e-12, atol=1e-12)

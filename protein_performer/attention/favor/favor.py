@@ -45,7 +45,9 @@ class Favor(Mechanism):
         row_norms: of the projection, `chi`, as Gaussian rows have, or `sqrt_d`: SMREG.
         per_head: a projection of its own for each head, else one for the layer, as the authors do.
         normalize: divide by the sum of the weights.
-        epsilon: added to each feature of an elementwise map; null takes the map's own.
+        epsilon: added to each feature of an elementwise map, or to each exponential feature as a
+            share of its query's or key's largest (`FeatureMap.floored`); null takes the map's own,
+            which of exponential maps is 0.
         spread: for `favor++`, the mean |q + k|^2 / sqrt(D) to be optimal at; null measures it on
             each sequence, which a causal layer cannot do without seeing the future.
         saderf: balance q and k in each dimension first (softmax kernels, bidirectional only).

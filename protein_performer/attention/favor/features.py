@@ -55,7 +55,7 @@ class FeatureMap:
         activation: f; None for the exponential, which is computed in the log domain.
         offset: None or broadcastable to (B, H, M).
         norm, gain, scale: a number, or (B, H) where they follow the data.
-        epsilon: added to f; the exponential has none.
+        epsilon: added to f; of the exponential, see `floored`.
     """
 
     weight: Tensor
@@ -71,6 +71,19 @@ class FeatureMap:
         if isinstance(self.gain, Tensor):
             return x * self.gain[..., None, None]
         return x if self.gain == 1 else x * self.gain
+
+    def floored(self, u: Tensor) -> Tensor:
+        """log2 of the exponential features 2^u (..., M) with epsilon added to them.
+
+        2^u_r + epsilon max_s 2^u_s; the maximum is a constant to the gradient, as the authors' is.
+        Theirs runs over all keys, padding and later ones included. Ours is of one query or one key
+        alone, so that nothing else of the sequence reaches its features, and a smaller key has a
+        lower floor.
+        """
+        if self.epsilon == 0:
+            return u
+        peak = u.detach().amax(-1, keepdim=True)
+        return (torch.exp2(u - peak) + self.epsilon).log2() + peak
 
     def of_row(self, row: int) -> "FeatureMap":
         """The map of one row of the batch, as a batch of its own."""
@@ -254,4 +267,3 @@ FEATURE_MAPS: dict[str, MakeFeatures] = {
     "identity": elementwise(IDENTITY),
     "elu+1": elementwise(ELU_PLUS_ONE, 0.0),  # Katharopoulos et al. 2020, arXiv:2006.16236
 }
-LOG_DOMAIN = ("softmax", "hyperbolic", "favor++", "exp")

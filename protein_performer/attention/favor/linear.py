@@ -187,6 +187,7 @@ def _features(operands: Operands) -> tuple[Queries, Keys]:
         padding = ~key_mask[:, None, :, None]
         weight, values = weight.masked_fill(padding, -torch.inf), values.masked_fill(padding, 0.0)
     if features.activation is None:
+        u_q, u_k = features.floored(u_q), features.floored(u_k)
         return Queries(u_q, True), Keys(u_k + weight, None, values)
     phi_q, phi_k = (features.activation.value(u) + features.epsilon for u in (u_q, u_k))
     return Queries(phi_q, False), Keys(phi_k, weight, values)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from protein_performer.attention.favor.features import FEATURE_MAPS, LOG_DOMAIN, SOFTMAX_KERNELS
+from protein_performer.attention.favor.features import FEATURE_MAPS, SOFTMAX_KERNELS
 from protein_performer.attention.favor.projections import PROJECTIONS
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.errors import UserError
@@ -59,10 +59,6 @@ class FavorOptions:
     def _of_map(self, causal: bool) -> tuple[tuple[bool, str], ...]:
         name = self.feature_map
         return (
-            (
-                self.epsilon is not None and name in LOG_DOMAIN,
-                f"epsilon={self.epsilon}: {name} features are summed in the log domain, without",
-            ),
             (
                 self.epsilon is not None and self.epsilon < 0,
                 f"epsilon: expected null or a number from 0 on, got {self.epsilon}",

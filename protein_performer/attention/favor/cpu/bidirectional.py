@@ -187,7 +187,7 @@ def _grad_queries(heads: Heads, kept: Kept, out: Tensor, grad: Tensor, dq: Tenso
         d_total = heads.grad_sums(*rows, at.stop - at.start)
         _add_to_sums(d_sums, d_total, phi_q, heads)
         d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
-        dq[:, :, at] = by_row(heads.phi.backward(d_phi, phi_q, u), dq)
+        dq[:, :, at] = by_row(heads.phi.backward(d_phi, phi_q, u, "u"), dq)
     return d_sums
 
 
@@ -208,4 +208,4 @@ def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor)
         padding = padding_positions(heads.mask, at)
         if padding is not None:
             dv[:, :, at][padding] = 0
-        dk[:, :, at] = by_row(heads.phi.backward(d_phi, phi_k, u, key), dk)
+        dk[:, :, at] = by_row(heads.phi.backward(d_phi, phi_k, u, "u", key), dk)

@@ -199,12 +199,12 @@ def _backward(
         values = scaled(block.values, scales and scales.until, "weighted", scratch)
         d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
         d_phi.baddbmm_(d_scores.mT, block.phi_q)
-        dk_block = heads.phi.backward(d_phi, block.phi_k, block.u_k, block.key)
+        dk_block = heads.phi.backward(d_phi, block.phi_k, block.u_k, "u_k", block.key)
         dk[:, :, at] = by_row(dk_block, dk)[:, :, :size]
 
         torch.bmm(d_since, of_block.states, out=d_phi)
         d_phi.baddbmm_(d_scores, block.phi_k)
-        dq_block = heads.phi.backward(d_phi, block.phi_q, block.u_q)
+        dq_block = heads.phi.backward(d_phi, block.phi_q, block.u_q, "u_q")
         dq[:, :, at] = by_row(dq_block, dq)[:, :, :size]
 
 

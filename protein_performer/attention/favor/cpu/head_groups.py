@@ -74,7 +74,20 @@ class BlockFeatures:
             torch.mm(x.view(-1, dim), self.weight.mT, out=u.view(-1, num_features))
         else:
             torch.bmm(x, self.weight.mT, out=u)
-        return u if self.offset is None else u.add_(self.offset)
+        if self.offset is not None:
+            u.add_(self.offset)
+        if self.exponential and self.map.epsilon:
+            self._floor(u, name)
+        return u
+
+    def _floor(self, u: Tensor, name: str) -> None:
+        """`FeatureMap.floored` in place; the derivative of the result stays in a buffer."""
+        peak = u.amax(-1, keepdim=True)
+        powers = u.sub_(peak).exp2_()
+        slope = self._scratch(name + " slope", *u.shape)
+        slope.copy_(powers)
+        slope.div_(powers.add_(self.map.epsilon))
+        powers.log2_().add_(peak)
 
     def log_norm(self, x: Tensor) -> Tensor:
         """(G, T, D) -> (G, T), norm |x|^2."""
@@ -95,12 +108,15 @@ class BlockFeatures:
         phi: Tensor = self.activation.value(u, out=u)
         return phi
 
-    def backward(self, d_phi: Tensor, phi: Tensor, u: Tensor, key: Tensor | None = None) -> Tensor:
+    def backward(
+        self, d_phi: Tensor, phi: Tensor, u: Tensor, name: str, key: Tensor | None = None
+    ) -> Tensor:
         """From the gradient of features, which is overwritten, to that of queries or keys.
 
         Args:
             d_phi, phi: (G, ..., M), as many rows as u.
             u: (G, T, M), read by elementwise maps only.
+            name: of the buffer that `project` was given last for these positions.
             key: (G, T, D) for keys, whose norm has a gradient too; a query's norm cancels.
 
         Returns: (G, T, D), in a buffer.
@@ -112,6 +128,8 @@ class BlockFeatures:
             d_u = d_phi.mul_(phi)
             if key is not None:
                 d_weight = d_u.sum(-1, keepdim=True)
+            if self.map.epsilon:
+                d_u.mul_(self._scratch(name + " slope", *u.shape))
         else:
             if key is not None and self.weighted:
                 d_weight = (d_phi * phi).sum(-1, keepdim=True)
