@@ -134,7 +134,7 @@ def _warnings(
     if report.sites is not None and args.pooling != "sites" and report.sites < _FEW * length:
         yield (
             f"all sequences have {length:,} residues, and differ at {report.sites:,} positions:"
-            " a state pooled over all hardly shows it; --pooling sites takes the states there"
+            " a state pooled over all dilutes what differs; --pooling sites takes the states there"
         )
     for row in report.rows:
         if not row.converged:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from protein_performer.errors import UserError
 
-PENALTIES = tuple(10.0**power for power in range(1, -7, -1))
+PENALTIES = tuple(10.0**power for power in range(3, -7, -1))
 STEPS = 500  # of the optimiser, for one penalty
 
 Array = NDArray[Any]

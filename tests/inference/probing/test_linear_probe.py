@@ -66,7 +66,7 @@ def test_logistic_regression_is_where_the_gradient_of_its_loss_is_zero(
 @pytest.mark.parametrize("classify", [False, True])
 def test_the_penalty_is_the_one_that_is_best_on_validation(features, classify):
     labels = (features[:, 0] > 3).astype(np.int64 if classify else np.float64)
-    scores = iter([float("nan"), 0.1, 0.3, 0.3, 0.2, 0.1, 0, 0])
+    scores = iter([float("nan"), 0.1, 0.3, 0.3, 0.2, 0.1, 0, 0, 0, 0])
     probe = fit_probe(features, labels, features, lambda y: next(scores), classify=classify)
     assert (probe.penalty, probe.validation) == (PENALTIES[2], 0.3)
 
