@@ -7,7 +7,8 @@ embedding has a row a residue, and protein i the rows offset[i]:offset[i + 1]. W
 uniprot an HDF5 file holds a dataset for each accession instead.
 
 Killed, the same command goes on where it was. Proteins are read whole, however long, unless
---truncate or --window says otherwise. Started by torchrun or srun, each process takes a share.
+--truncate or --window says otherwise. Started by torchrun or srun, on any number of machines, each
+process takes a share; --devices and --num-nodes then say how many there should be.
 
   protein-performer embed logs/runs/RUN proteins.fasta.gz embeddings.h5
   protein-performer embed best.ckpt a.fasta b.fasta.gz vectors.npz --pooling max --layers -1,-2
@@ -37,7 +38,12 @@ from protein_performer.inference.embedding.embedding_files import Layout
 from protein_performer.inference.embedding.embedding_parts import remove_parts
 from protein_performer.inference.embedding.embedding_plan import EmbeddingCounts, EmbeddingOptions
 from protein_performer.inference.embedding.pooling import Pooling
-from protein_performer.inference.embedding.ranks import Rank, own_gpu, rank_from_environment
+from protein_performer.inference.embedding.ranks import (
+    Rank,
+    check_ranks,
+    own_gpu,
+    rank_from_environment,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +72,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="begin anew, and replace OUT")
     parser.add_argument(
-        "--devices", type=positive, default=1, metavar="N", help="processes, each with its own GPU"
+        "--devices",
+        type=positive,
+        metavar="N",
+        help="processes of a machine, each with its own GPU (default: as many as were started)",
+    )
+    parser.add_argument(
+        "--num-nodes",
+        type=positive,
+        metavar="N",
+        help="machines, where srun or torchrun starts the processes (default: as many as they say)",
     )
 
 
@@ -74,15 +89,17 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     """Do it, print what was done, return the figures."""
     start = time.perf_counter()
     rank = rank_from_environment()
+    check_ranks(rank, args.devices, args.num_nodes)
     if args.overwrite and rank.num_ranks == 1:  # of several, another one may have begun
         remove_parts(args.out)
-    if args.devices > 1:
+    if rank.num_ranks == 1 and (args.devices or 1) > 1:
         _share_out(args)
     counts = _embed(args, rank)
     seconds = time.perf_counter() - start
     warn([*counts.warnings(), *counts.changes()])
     if not counts.written:
-        print(f"rank {rank.rank} of {rank.num_ranks}: its share is done, others are at work")
+        state = "is there" if args.out.exists() else "is written once all shares are"
+        print(f"rank {rank.rank} of {rank.num_ranks}: its share is done; {args.out} {state}")
         return {"proteins": counts.proteins, "written": False}
     warn(f"failed: {each['accession']}: {each['reason']}" for each in counts.failed)
     embedded = counts.proteins - len(counts.failed)

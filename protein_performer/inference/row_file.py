@@ -66,6 +66,12 @@ def check_row_path(path: Path, *, overwrite: bool = False) -> None:
         _pyarrow()
 
 
+def row_metadata(path: Path) -> dict[str, str]:
+    """The facts that a Parquet file keeps. Raises ValueError for another kind of file."""
+    found = _pyarrow().parquet.read_schema(path).metadata or {}
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
 class _DelimitedRows:
     def __init__(self, file: Any, delimiter: str) -> None:
         self._writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")

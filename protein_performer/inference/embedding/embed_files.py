@@ -4,18 +4,28 @@ Proteins are embedded in chunks, each kept as a part (`embedding_parts`) until a
 the parts are written as one file (`embedding_files`). Several processes share the chunks.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from protein_performer.addresses import is_address
 from protein_performer.errors import UserError
 from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.embedding.embedding import embed_codes
-from protein_performer.inference.embedding.embedding_files import check_output, write_embeddings
-from protein_performer.inference.embedding.embedding_parts import Embeddings, Part, PartsFolder
+from protein_performer.inference.embedding.embedding_files import (
+    check_output,
+    stored_manifest,
+    write_embeddings,
+)
+from protein_performer.inference.embedding.embedding_parts import (
+    Embeddings,
+    Part,
+    PartsFolder,
+    content_of,
+)
 from protein_performer.inference.embedding.embedding_plan import (
     EmbeddingCounts,
     EmbeddingOptions,
@@ -68,22 +78,82 @@ def embed_files(
     """
     options, rank = options or EmbeddingOptions(), rank or Rank()
     model.check_reads_proteins()
-    check_output(out, options.layout, overwrite=overwrite)
+    several = finish and rank.num_ranks > 1
+    check_output(out, options.layout, overwrite=overwrite or several)
     check_options(options, model)
+    if rank.num_ranks > 1:
+        _check_shared(sources)
+    plan = make_plan(model, sources, options)
+    if several:
+        written = _written_by_others(out, plan, model, sources, options)
+        if written is not None:
+            return written
+        check_output(out, options.layout, overwrite=overwrite)
     total = None
     if can_be_read_twice(sources):
         total = sum(1 for _ in _proteins(model, sources, options, EmbeddingCounts()))
-    folder = PartsFolder(out, make_plan(model, sources, options))
-    counts, number = EmbeddingCounts(), -1
-    for number, chunk in enumerate(in_chunks(_proteins(model, sources, options, counts))):
-        if folder.has(number, chunk):
-            counts.reused += len(chunk)
-        elif number % rank.num_ranks == rank.rank:
-            folder.write(number, chunk, _embed_chunk(model, chunk, options))
-        on_progress(counts, total)
-    if finish and folder.count() > number:
-        _finish_once(folder, number + 1, model, options, counts, out)
+    folder, counts = PartsFolder(out, plan), EmbeddingCounts()
+    proteins = _proteins(model, sources, options, counts)
+    try:
+        number = -1
+        for number, chunk in enumerate(in_chunks(proteins)):
+            _embed_share(folder, number, chunk, model, options, rank, counts)
+            on_progress(counts, total)
+        if finish and folder.count() > number:
+            _finish_once(folder, number + 1, model, options, counts, out)
+    except FileNotFoundError:  # the parts, where another rank found all of them and wrote OUT
+        written = _written_by_others(out, plan, model, sources, options)
+        if folder.path.exists() or written is None:
+            raise
+        return written
     return counts
+
+
+def _embed_share(
+    folder: PartsFolder,
+    number: int,
+    chunk: list[Protein],
+    model: BatchedModel,
+    options: EmbeddingOptions,
+    rank: Rank,
+    counts: EmbeddingCounts,
+) -> None:
+    """Embed a chunk if it is this rank's, and not done."""
+    if folder.has(number, chunk):
+        counts.reused += len(chunk)
+    elif number % rank.num_ranks == rank.rank:
+        folder.write(number, chunk, _embed_chunk(model, chunk, options))
+
+
+def _check_shared(sources: Sequence[str]) -> None:
+    """Raise UserError for what only one process can read."""
+    for source in sources:
+        if not is_address(source) and not can_be_read_twice([source]):
+            raise UserError(
+                f"{source}: several processes share the work, and one only can read this. Give a"
+                " file that all of them see, or embed with one process."
+            )
+
+
+def _written_by_others(
+    out: Path,
+    plan: Mapping[str, Any],
+    model: BatchedModel,
+    sources: Sequence[str],
+    options: EmbeddingOptions,
+) -> EmbeddingCounts | None:
+    """What was read, if `out` is what this command writes: of the same plan and proteins, all done.
+
+    A rank that comes late, and whose share an earlier, killed run had done, finds the work ended.
+    """
+    manifest = stored_manifest(out) if out.is_file() else None
+    if manifest is None or manifest.get("counts", {}).get("failed") != 0:
+        return None
+    if any(manifest.get(key) != value for key, value in plan.items()):
+        return None
+    counts = EmbeddingCounts()
+    counts.reused = sum(1 for _ in _proteins(model, sources, options, counts))
+    return counts if manifest.get("proteins_blake2b") == counts.content.hexdigest() else None
 
 
 def _proteins(
@@ -100,6 +170,7 @@ def _proteins(
             protein = protein._replace(codes=protein.codes[: options.truncate])
         if options.window is not None and len(protein.codes) > options.window:
             counts.windowed += 1
+        counts.content.update(content_of(protein))
         yield protein
 
 

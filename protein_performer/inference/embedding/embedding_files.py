@@ -17,9 +17,13 @@ import numpy as np
 
 from protein_performer.errors import UserError
 from protein_performer.files import replacing
-from protein_performer.inference.embedding.embedding_hdf5 import write_by_accession, write_matrices
+from protein_performer.inference.embedding.embedding_hdf5 import (
+    manifest_text,
+    write_by_accession,
+    write_matrices,
+)
 from protein_performer.inference.embedding.embedding_parts import Embeddings
-from protein_performer.inference.row_file import Column, check_row_path, writing_rows
+from protein_performer.inference.row_file import Column, check_row_path, row_metadata, writing_rows
 
 Layout = Literal["matrix", "uniprot"]
 
@@ -60,6 +64,28 @@ def write_embeddings(embeddings: Embeddings, out: Path, layout: Layout = "matrix
         write = write_matrices if layout == "matrix" else write_by_accession
     with replacing(out) as partial:
         write(embeddings, partial)
+
+
+def stored_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest that an output holds; None for a file that is not one."""
+    try:
+        if path.suffix == ".parquet":
+            text = row_metadata(path)["manifest"]
+        elif path.suffix == ".npz":
+            with np.load(path) as arrays:
+                text = str(arrays["manifest"])
+        elif path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(min(length, path.stat().st_size)))
+            text = header["__metadata__"]["manifest"]
+        else:
+            text = manifest_text(path)
+        manifest = json.loads(text)
+        return manifest if isinstance(manifest, dict) else None
+    # Of another program's file the readers raise whatever they stumble on.
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, zipfile.BadZipFile):
+        return None
 
 
 def _numbers(embeddings: Embeddings) -> dict[str, tuple[str, tuple[int, ...], Iterable[Any]]]:

@@ -59,6 +59,12 @@ def write_by_accession(embeddings: Embeddings, path: Path) -> None:
                     dataset.attrs["original_id"] = accession
 
 
+def manifest_text(path: Path) -> str:
+    """The manifest of a file. Raises OSError or KeyError for another program's."""
+    with h5py.File(path) as file:
+        return str(file.attrs["manifest"])
+
+
 def _fill(dataset: h5py.Dataset, pieces: Iterator[Any]) -> None:
     begin = 0
     for piece in pieces:

@@ -7,6 +7,7 @@ Shapes: N proteins, T rows of all of them, E model width.
 """
 
 import json
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ class PartsFolder:
             changed = [key for key in plan if earlier.get(key) != plan[key]]
             raise UserError(
                 f"{self.path}: begun with other {', '.join(changed)}. Give the same as then to go"
-                " on, or --overwrite to begin anew."
+                " on, or --overwrite to begin anew; of several processes none knows what the others"
+                " have begun: remove it before they start."
             )
 
     def has(self, number: int, proteins: list[Protein]) -> bool:
@@ -173,8 +175,10 @@ class PartsFolder:
                 )
 
     def remove(self) -> None:
-        """Remove the folder: the output holds it all."""
-        shutil.rmtree(self.path)
+        """Remove the folder: the output holds it all. For other processes it is gone at once."""
+        gone = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        self.path.rename(gone)
+        shutil.rmtree(gone)
 
     def _file(self, number: int) -> Path:
         return self.path / f"{number:08d}.npz"
@@ -208,8 +212,11 @@ def _split(joined: bytes, lengths: NDArray[np.int64]) -> list[str]:
 def _digest(proteins: list[Protein]) -> str:
     digest = blake2b(digest_size=16)
     for protein in proteins:
-        name = protein.accession.encode()
-        digest.update(b"%d %d " % (len(name), len(protein.codes)))
-        digest.update(name)
-        digest.update(protein.codes.tobytes())
+        digest.update(content_of(protein))
     return digest.hexdigest()
+
+
+def content_of(protein: Protein) -> bytes:
+    """Name and residues, so that what follows changes neither."""
+    name = protein.accession.encode()
+    return b"%d %d %b%b" % (len(name), len(protein.codes), name, protein.codes.tobytes())

@@ -5,6 +5,7 @@ Shapes: E model width.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
 
@@ -55,7 +56,8 @@ class EmbeddingCounts(SourceCounts):
         windowed: proteins that were read in windows.
         failed: proteins without an embedding: `accession`, `residues`, `reason`.
         reused: proteins that an earlier, killed run had embedded.
-        written: whether the output is there; other processes may still be at work.
+        written: whether this process has written the output, which one of several does.
+        content: a digest of the names and residues that were handed on, in their order.
     """
 
     truncated: int = 0
@@ -64,6 +66,7 @@ class EmbeddingCounts(SourceCounts):
     failed: list[dict[str, Any]] = field(default_factory=list)
     reused: int = 0
     written: bool = False
+    content: Any = field(default_factory=lambda: blake2b(digest_size=16))
 
     def changes(self) -> Iterator[str]:
         """What was asked for and changes proteins."""
@@ -138,6 +141,7 @@ def make_manifest(
         "objective": checkpoint.objective,
         "model": checkpoint.model_config.name,
         "config": checkpoint.config,
+        "proteins_blake2b": counts.content.hexdigest(),
         "counts": {
             "proteins": counts.proteins,
             "residues": counts.residues,

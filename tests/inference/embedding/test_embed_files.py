@@ -18,7 +18,7 @@ from protein_performer.inference.embedding import embed_files as module
 from protein_performer.inference.embedding.embed_files import embed_files
 from protein_performer.inference.embedding.embedding_parts import remove_parts
 from protein_performer.inference.embedding.embedding_plan import EmbeddingOptions
-from protein_performer.inference.embedding.ranks import Rank, rank_from_environment
+from protein_performer.inference.embedding.ranks import Rank
 
 
 @pytest.fixture
@@ -106,22 +106,51 @@ def test_several_processes_share_the_work_and_one_writes(model, source, tmp_path
     np.testing.assert_allclose(vectors(out), model.embed(SEQUENCES).numpy(), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("environment", "rank"),
-    [
-        ({}, Rank(0, 1, 0)),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Rank(3, 8, 1)),
-        ({"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "0"}, Rank(2, 4, 0)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, Rank(0, 1, 0)),  # a batch script, no srun
-    ],
-)
-def test_ranks_are_those_of_torchrun_and_srun(monkeypatch, environment, rank):
-    for name in list(os.environ):
-        if name.startswith("SLURM_") or name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-            monkeypatch.delenv(name)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert rank_from_environment() == rank
+def test_a_rank_that_comes_late_finds_the_work_done(model, source, tmp_path, monkeypatch):
+    out, late = tmp_path / "out.npz", Rank(1, 2, 1)
+    embed_files(model, [source], out)
+    before = out.read_bytes()
+    counts = embed_files(model, [source], out, rank=late)
+    assert (counts.written, counts.proteins, counts.reused) == (False, 5, 5)
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob("*.parts"))
+    with pytest.raises(UserError, match="the file exists"):  # of another plan
+        embed_files(model, [source], out, EmbeddingOptions("max"), rank=late)
+    (tmp_path / "a.fasta").write_text(FASTA.replace("MKTAYIAK", "MKTAYIAW"))
+    with pytest.raises(UserError, match="the file exists"):  # of other proteins
+        embed_files(model, [source], out, rank=late)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet", ".safetensors"])
+def test_every_format_tells_a_late_rank_what_it_holds(model, source, tmp_path, suffix):
+    out = tmp_path / f"out{suffix}"
+    embed_files(model, [source], out)
+    assert embed_files(model, [source], out, rank=Rank(1, 2, 1)).reused == 5
+    out.write_bytes(b"{" * 100)  # what another program wrote is not ours
+    with pytest.raises(UserError, match="the file exists"):
+        embed_files(model, [source], out, rank=Rank(1, 2, 1))
+
+
+def test_parts_that_vanish_while_a_rank_is_at_work_were_finished_by_another(
+    model, source, tmp_path, monkeypatch
+):
+    out, embed = tmp_path / "out.npz", module._embed_chunk
+
+    def overtaken(*chunk):
+        monkeypatch.setattr(module, "_embed_chunk", embed)
+        embed_files(model, [source], out)  # from the first part on, and to the end
+        return embed(*chunk)
+
+    monkeypatch.setattr(module, "_embed_chunk", overtaken)
+    counts = embed_files(model, [source], out, rank=Rank(1, 2, 1))
+    assert (counts.written, counts.proteins) == (False, 5)
+    assert [each.name for each in tmp_path.glob("*out*")] == ["out.npz"]
+
+
+def test_several_processes_cannot_share_a_pipe(model, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: several processes share .*one only can read this"):
+        embed_files(model, [str(tmp_path / "pipe")], tmp_path / "out.npz", rank=Rank(1, 2, 1))
 
 
 def test_two_devices_are_two_processes_of_the_command(model, source, tmp_path):
