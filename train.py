@@ -23,6 +23,7 @@ from protein_performer.training.job import command_line, run_job
 from protein_performer.training.lightning import close_loggers, quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import build_trainer, finish, seed_everything
+from protein_performer.training.warm_start import ValidateFirst, warm_start
 
 # `share_of: [whole, parts, of]`: a share of the steps, in batches where several make one step.
 OmegaConf.register_new_resolver("share_of", lambda whole, parts, of=1: max(1, whole // parts) * of)
@@ -39,6 +40,9 @@ def train(cfg: DictConfig) -> Metrics:
         module = make_module(cfg, config, data)
         loggers = build_each(cfg, "logger")
         callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
+        if cfg.init_from and start.checkpoint is None:
+            warm_start(module.model, data.alphabet, config)
+            callbacks.append(ValidateFirst())
         trainer = build_trainer(cfg, loggers, callbacks)
         try:
             trainer.fit(module, data, ckpt_path=start.checkpoint)

@@ -1,0 +1,127 @@
+"""A run that begins with another model's weights."""
+
+import csv
+import json
+import logging
+
+import pytest
+import torch
+from breaking import BrokenOff, assert_same_run, break_off
+from runs import compose_run, write_proteins
+from tiny import RELU, SOFTMAX, tiny_config, tiny_network
+
+from protein_performer.alphabet import Alphabet
+from protein_performer.errors import UserError
+from protein_performer.training.warm_start import Donor, take_weights
+from train import train
+
+REFORMER = {"_target_": "protein_performer.attention.reformer.reformer.Reformer", "chunk": 4}
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory):
+    return write_proteins(tmp_path_factory.mktemp("proteins"))
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory, fasta):
+    """The folder of a run with exact attention."""
+    folder = tmp_path_factory.mktemp("exact")
+    train(compose_run(folder, fasta, "model=transformer"))
+    return folder
+
+
+def donor(network, alphabet=None):
+    return Donor("theirs", network.state_dict(), network.trunk, alphabet or Alphabet())
+
+
+def drawn(attention, objective="mlm", **trunk):
+    """A network with weights of its own."""
+    network = tiny_network(tiny_config(objective, attention, **trunk))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    return network
+
+
+def first_validation(folder):
+    with open(folder / "metrics.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["val/perplexity"]]
+    return int(rows[0]["step"]), float(rows[0]["val/perplexity"])
+
+
+def test_the_same_mechanism_begins_where_the_other_run_ended(tmp_path, fasta, exact):
+    train(compose_run(tmp_path, fasta, "model=transformer", f"init_from={exact}", "seed=5"))
+    ended = json.loads((exact / "metrics.json").read_text())["val/perplexity"]
+    step, perplexity = first_validation(tmp_path)
+    assert step == 0
+    assert perplexity == pytest.approx(ended, rel=1e-6)  # loggers round to float32
+
+
+def test_another_mechanism_says_what_it_took_and_where_it_begins(tmp_path, fasta, exact, caplog):
+    caplog.set_level(logging.INFO)
+    train(compose_run(tmp_path, fasta, "model=performer_softmax", f"init_from={exact}"))
+    config = (tmp_path / "config.yaml").read_text()
+    assert f"init_from: {exact}" in config
+    parameters = json.loads((tmp_path / "metrics.json").read_text())["model/parameters"]
+    assert f"{parameters:,} of {parameters:,} parameters taken" in caplog.text
+    assert f"before the first step: val ppl {first_validation(tmp_path)[1]:.2f}" in caplog.text
+
+
+def test_a_resumed_run_does_not_begin_again(tmp_path, fasta, exact):
+    options = ("model=performer_relu", f"init_from={exact}", "callbacks.report=null")
+    options += ("callbacks.checkpoint.every_n_train_steps=2", "trainer.val_check_interval=3")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(compose_run(whole, fasta, *options))
+    with pytest.raises(BrokenOff):
+        train(compose_run(broken, fasta, *options, break_off(4)))
+    train(compose_run(broken, fasta, *options, "ckpt_path=auto"))
+    assert_same_run(broken, whole)
+
+
+@pytest.mark.parametrize("attention", [SOFTMAX, RELU])
+def test_every_weight_is_taken(attention):
+    theirs, ours = drawn(SOFTMAX), tiny_network(tiny_config("causal", attention))
+    taken = take_weights(ours, donor(theirs), Alphabet())
+    assert taken.parameters == taken.of
+    assert not taken.left
+    assert not taken.unused
+    weights = theirs.state_dict()
+    for name, parameter in ours.named_parameters():
+        assert torch.equal(parameter, weights[name])
+
+
+def test_what_does_not_fit_is_named_and_stays_as_drawn():
+    theirs, ours = drawn(SOFTMAX), tiny_network(tiny_config(attention=REFORMER))
+    before = ours.blocks[1].attention.inputs.weight.clone()
+    taken = take_weights(ours, donor(theirs), Alphabet())
+    assert taken.left == taken.unused == ["blocks.*.attention.inputs.weight"]
+    assert taken.of - taken.parameters == 2 * before.numel()
+    assert torch.equal(ours.blocks[1].attention.inputs.weight, before)
+
+
+def test_random_features_are_no_weights():
+    theirs, ours = drawn(SOFTMAX), tiny_network(tiny_config(attention=RELU))
+    features = ours.mechanisms[0].projection.clone()
+    assert not take_weights(ours, donor(theirs), Alphabet()).left
+    assert torch.equal(ours.mechanisms[0].projection, features)
+
+
+def test_another_trunk_is_refused_with_the_overrides_to_give():
+    theirs = drawn(SOFTMAX, d_ff=48, bias=True, convolution=3)
+    with pytest.raises(UserError) as refused:
+        take_weights(tiny_network(tiny_config()), donor(theirs), Alphabet())
+    message = str(refused.value)
+    assert "got d_ff=32 convolution=null bias=false" in message
+    assert message.endswith("Set model.d_ff=48 model.convolution=3 model.bias=true")
+
+
+def test_another_alphabet_is_refused():
+    other = Alphabet(rare="BJOUZX")
+    with pytest.raises(UserError, match="would mean other tokens"):
+        take_weights(tiny_network(tiny_config()), donor(drawn(SOFTMAX), other), Alphabet())
+
+
+def test_what_is_no_run_is_one_line(tmp_path, fasta):
+    with pytest.raises(UserError, match="there is no such checkpoint"):
+        train(compose_run(tmp_path / "run", fasta, f"init_from={tmp_path / 'nothing'}"))
