@@ -75,6 +75,8 @@ LIBRARIES = {
     },
     "h5py": {"inference.embedding.embedding_hdf5"},
     "pyarrow": {"inference.row_file"},
+    "huggingface_hub": {"inference.hub"},
+    "safetensors": {"inference.esm"},
     "sklearn": {"inference.probing.linear_probe"},
 }
 

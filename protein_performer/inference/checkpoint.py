@@ -16,7 +16,9 @@ from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.objectives import Objective
 from protein_performer.errors import UserError
+from protein_performer.inference.esm import CONFIG_FILE, is_esm, read_esm, weights_path
 from protein_performer.inference.format import FORMAT, with_present_names
+from protein_performer.inference.hub import local_path
 from protein_performer.inference.objective import build_objective
 from protein_performer.model.build import build_model
 from protein_performer.model.config import ModelConfig
@@ -77,13 +79,16 @@ def load_checkpoint(path: str | Path, *, trusted_packages: Sequence[str] = ()) -
     """Read a checkpoint and rebuild its model, strictly: every weight is there and has its place.
 
     Args:
-        path: a `.ckpt` that a run wrote, or the run's folder, for its `checkpoints/best.ckpt`.
+        path: a `.ckpt` that a run wrote, or the run's folder, for its `checkpoints/best.ckpt`; or
+            ESM-2, as a folder that `save_pretrained` wrote or by its name on the hub.
         trusted_packages: of your own, whose classes the file may name beside ours. Nothing that
             stands in the file adds to them.
 
     Raises: UserError for a file that is missing, damaged, no checkpoint of ours, or does not fit.
     """
-    path = Path(path)
+    path = local_path(path)
+    if is_esm(path):
+        return _esm_checkpoint(path)
     path = path / _BEST if path.is_dir() else path
     contents = _read(path)
     description = _description(contents, path)
@@ -141,6 +146,35 @@ def _rebuild(
         config=config,
         step=contents["global_step"],
         path=path,
+    )
+
+
+def _esm_checkpoint(folder: Path) -> Checkpoint:
+    """ESM-2 with exact attention; its training set is not in it, so residues count alike."""
+    model_config, weights = read_esm(folder)
+    alphabet = Alphabet()
+    model = build_model(model_config, len(alphabet))
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{folder}: the weights do not fit {CONFIG_FILE}: {error}") from None
+    task = {"_target_": "protein_performer.data.objectives.MaskedResidues"}
+    config = {
+        "model": model_config.to_plain(),
+        "objective": {"name": "mlm", "causal": False, "task": task},
+        "data": {"max_length": 1024},  # that ESM-2 was trained with
+    }
+    return Checkpoint(
+        model=model.eval(),
+        model_config=model_config,
+        alphabet=alphabet,
+        residue_policy="unknown",
+        objective="mlm",
+        task=build_objective(task, causal=False),
+        residue_counts=[int(code in alphabet.standard_codes) for code in range(len(alphabet))],
+        config=config,
+        step=0,
+        path=weights_path(folder),
     )
 
 

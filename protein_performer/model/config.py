@@ -43,6 +43,8 @@ class TrunkConfig:
         activation: of the MLPs: GELU exactly, or by its tanh approximation.
         head: see `head.make_head`.
         norm_epsilon: of all layer norms.
+        token_dropout: see `token_dropout.drop_masked`; null for a `<mask>` that is a token like
+            any other. Bidirectional only: it counts the row's masked tokens.
     """
 
     d_model: int
@@ -60,6 +62,7 @@ class TrunkConfig:
     activation: Activation = "gelu_tanh"
     head: HeadKind = "linear"
     norm_epsilon: float = 1e-5
+    token_dropout: float | None = None
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(TrunkConfig).items():
@@ -69,6 +72,11 @@ class TrunkConfig:
                 raise UserError(f"model.{name}: expected at least 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"model.dropout: expected 0 <= dropout < 1, got {self.dropout}")
+        if self.token_dropout is not None and (self.causal or not 0 <= self.token_dropout < 1):
+            raise UserError(
+                "model.token_dropout: expected null, or a share below 1 in a bidirectional model;"
+                f" got {self.token_dropout} with causal={self.causal}"
+            )
         if self.norm_epsilon <= 0:
             raise UserError(f"model.norm_epsilon: expected more than 0, got {self.norm_epsilon}")
         if self.d_model % self.num_heads:

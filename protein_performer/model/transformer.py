@@ -31,6 +31,7 @@ from protein_performer.model.head import initialise_head, make_head
 from protein_performer.model.layers import Block, BlockState, Rotation
 from protein_performer.model.positions import RotaryPositions, added_positions, token_positions
 from protein_performer.model.reversible import reversible
+from protein_performer.model.token_dropout import drop_masked
 
 
 class ModelState(NamedTuple):
@@ -116,7 +117,8 @@ class ProteinTransformer(nn.Module):
 
     def _hidden(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """`hidden`, of rows whose padding is on the right."""
-        x, rotation = self._embed(tokens, token_positions(tokens.shape[-1], mask, tokens.device))
+        positions = token_positions(tokens.shape[-1], mask, tokens.device)
+        x, rotation = self._embed(tokens, positions, mask)
         if self.trunk.residual == "reversible":
             branches = [
                 (partial(block.attend, mask=mask, rotation=rotation), block.feed_forward)
@@ -146,7 +148,8 @@ class ProteinTransformer(nn.Module):
         order = None if mask is None else tokens_first(mask)
         if order is not None and mask is not None:
             tokens, mask = tokens.gather(1, order), mask.gather(1, order)
-        x, rotation = self._embed(tokens, token_positions(tokens.shape[-1], mask, tokens.device))
+        positions = token_positions(tokens.shape[-1], mask, tokens.device)
+        x, rotation = self._embed(tokens, positions, mask)
         first = second = x
         states = [x]
         for block in self._blocks():
@@ -169,9 +172,13 @@ class ProteinTransformer(nn.Module):
                     f" {layer}"
                 )
 
-    def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Rotation | None]:
+    def _embed(
+        self, tokens: Tensor, positions: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Rotation | None]:
         """What enters the first block, and what turns the queries and keys of all."""
         x = self.embedding(tokens)
+        if self.trunk.token_dropout is not None:
+            x = drop_masked(x, tokens, mask, self.trunk.token_dropout)
         if self.added_positions is not None:
             x = x + self.added_positions(positions).to(x.dtype)
         rotation = self.rotary(positions) if self.rotary is not None else None
@@ -221,7 +228,7 @@ class ProteinTransformer(nn.Module):
             tokens, mask = tokens.gather(1, order), mask.gather(1, order)
         length = tokens.shape[1]
         positions = token_positions(length, mask, tokens.device, state.lengths)
-        x, rotation = self._embed(tokens, positions)
+        x, rotation = self._embed(tokens, positions, mask)
         x, blocks = self._step_blocks(x, mask, rotation, state.blocks)
         logits: Tensor = self.head(self.norm(x))
         added = length if mask is None else mask.sum(-1)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # (dropout, seed, direction, reversibility) may be the new run's own.
 _SAME = (
     *("d_model", "num_layers", "num_heads", "d_ff", "positions", "max_length", "convolution"),
-    *("bias", "activation", "head", "norm_epsilon"),
+    *("bias", "activation", "head", "norm_epsilon", "token_dropout"),
 )
 
 
