@@ -23,7 +23,7 @@ from protein_performer.training.job import command_line, run_job
 from protein_performer.training.lightning import close_loggers, quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import build_trainer, finish, seed_everything
-from protein_performer.training.warm_start import ValidateFirst, warm_start
+from protein_performer.training.warm_start import ValidateFirst, begins_warm, warm_start
 
 # `share_of: [whole, parts, of]`: a share of the steps, in batches where several make one step.
 OmegaConf.register_new_resolver("share_of", lambda whole, parts, of=1: max(1, whole // parts) * of)
@@ -40,10 +40,10 @@ def train(cfg: DictConfig) -> Metrics:
         module = make_module(cfg, config, data)
         loggers = build_each(cfg, "logger")
         callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
-        if cfg.init_from and start.checkpoint is None:
-            warm_start(module.model, data.alphabet, config)
-            callbacks.append(ValidateFirst())
+        callbacks += [ValidateFirst()] if begins_warm(config, start.checkpoint) else []
         trainer = build_trainer(cfg, loggers, callbacks)
+        if begins_warm(config, start.checkpoint):
+            warm_start(module.model, data, config, trainer.strategy.root_device)
         try:
             trainer.fit(module, data, ckpt_path=start.checkpoint)
             return finish(trainer, module, data, run_dir, config)

@@ -1,4 +1,4 @@
-"""A run that begins with the weights of another model: `init_from=RUN`."""
+"""A run that begins with the weights of another model: `init_from=RUN`, `distil=STEPS`."""
 
 import logging
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor
 from typing_extensions import override
 
 from protein_performer.alphabet import Alphabet
@@ -17,6 +17,7 @@ from protein_performer.errors import UserError
 from protein_performer.inference.checkpoint import load_checkpoint
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
+from protein_performer.training.distillation import distil
 from protein_performer.training.module import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,13 @@ class Donor:
     """A model whose weights are taken.
 
     Attributes:
-        name: where they come from.
-        weights: by their names in `ProteinTransformer`.
-        trunk: that they are of.
+        name: where it comes from.
+        model: in evaluation mode, on the CPU.
         alphabet: of its tokens.
     """
 
     name: str
-    weights: Mapping[str, Tensor]
-    trunk: TrunkConfig
+    model: ProteinTransformer
     alphabet: Alphabet
 
 
@@ -55,14 +54,27 @@ class Taken(NamedTuple):
     unused: list[str]  # weights of the donor without a place
 
 
+def begins_warm(config: Mapping[str, Any], checkpoint: Path | None) -> bool:
+    """Whether a run takes another model's weights: a resumed one goes on with its own.
+
+    Raises: UserError for `distil` without a teacher, or that is no number of steps.
+    """
+    steps = config["distil"]
+    if not isinstance(steps, int) or steps < 0 or (steps and not config["init_from"]):
+        raise UserError(
+            "distil: expected 0, or a number of steps with init_from=RUN, the teacher; got"
+            f" distil={steps} with init_from={config['init_from']}"
+        )
+    return bool(config["init_from"]) and checkpoint is None
+
+
 def read_donor(path: str | Path, trusted_packages: Sequence[str] = ()) -> Donor:
     """The model of a run's folder or of a checkpoint.
 
     Raises: UserError; see `load_checkpoint`.
     """
     checkpoint = load_checkpoint(path, trusted_packages=trusted_packages)
-    weights = checkpoint.model.state_dict()
-    return Donor(str(path), weights, checkpoint.model.trunk, checkpoint.alphabet)
+    return Donor(str(path), checkpoint.model, checkpoint.alphabet)
 
 
 def take_weights(model: ProteinTransformer, donor: Donor, alphabet: Alphabet) -> Taken:
@@ -81,8 +93,8 @@ def take_weights(model: ProteinTransformer, donor: Donor, alphabet: Alphabet) ->
     """
     _check_alphabet(donor, alphabet)
     _check_trunk(donor, model.trunk)
-    own = model.state_dict()
-    fitting = {n: x for n, x in donor.weights.items() if n in own and own[n].shape == x.shape}
+    own, theirs = model.state_dict(), donor.model.state_dict()
+    fitting = {n: x for n, x in theirs.items() if n in own and own[n].shape == x.shape}
     model.load_state_dict(fitting, strict=False)
     parameters = dict(model.named_parameters())
     left = [name for name in parameters if name not in fitting]
@@ -90,31 +102,62 @@ def take_weights(model: ProteinTransformer, donor: Donor, alphabet: Alphabet) ->
         sum(parameters[name].numel() for name in parameters if name in fitting),
         sum(each.numel() for each in parameters.values()),
         _of_any_block(left),
-        _of_any_block([name for name in donor.weights if name not in fitting]),
+        _of_any_block([name for name in theirs if name not in fitting]),
     )
 
 
-def warm_start(model: ProteinTransformer, alphabet: Alphabet, config: Mapping[str, Any]) -> None:
-    """Begin as `config["init_from"]` says, and say what was taken.
+def warm_start(
+    model: ProteinTransformer,
+    data: pl.LightningDataModule,
+    config: Mapping[str, Any],
+    device: torch.device,
+) -> None:
+    """Begin as `config["init_from"]` and `config["distil"]` say, and say what was taken.
 
     Args:
         model: new, as the seed drew it; changed in place.
-        alphabet: of its tokens.
+        data: to distil with, of the model's alphabet.
         config: the run's, resolved.
+        device: where to distil; the model is on the CPU before and after.
     """
+    alphabet = data.alphabet
     donor = read_donor(config["init_from"], config["trusted_packages"])
     taken = take_weights(model, donor, alphabet)
     if not taken.parameters:
         raise UserError(f"init_from={donor.name}: none of its weights has a place in this model")
     direction = {True: "causal", False: "bidirectional"}
     lines = [f"init_from={donor.name}: {taken.parameters:,} of {taken.of:,} parameters taken"]
-    if donor.trunk.causal != model.causal:
-        lines.append(f"from a {direction[donor.trunk.causal]} to a {direction[model.causal]} model")
+    if donor.model.causal != model.causal:
+        lines.append(f"from a {direction[donor.model.causal]} to a {direction[model.causal]} model")
     if taken.left:
         lines.append(f"left as drawn: {', '.join(taken.left)}")
     if taken.unused:
         lines.append(f"not used: {', '.join(taken.unused)}")
     rank_zero_only(log.info)("%s", "; ".join(lines))
+    if config["distil"]:
+        _distil(model, donor, data, config["distil"], device)
+
+
+def _distil(
+    model: ProteinTransformer,
+    donor: Donor,
+    data: pl.LightningDataModule,
+    steps: int,
+    device: torch.device,
+) -> None:
+    """All ranks do so alike, from the same batches."""
+    if donor.model.causal != model.causal:
+        raise UserError(
+            f"distil={steps}: expected a teacher that sees what the model sees, got"
+            f" init_from={donor.name} with causal={donor.model.causal}. Set distil=0."
+        )
+
+    def report(step: int, errors: list[float]) -> None:
+        by_layer = " ".join(f"{error:.3f}" for error in errors)
+        rank_zero_only(log.info)("distilling, step %s/%s: errors %s", step, steps, by_layer)
+
+    distil(model.to(device), donor.model.to(device), data.train_dataloader(), steps, report)
+    model.cpu()
 
 
 class ValidateFirst(pl.Callback):
@@ -141,7 +184,7 @@ def _check_alphabet(donor: Donor, alphabet: Alphabet) -> None:
 
 
 def _check_trunk(donor: Donor, trunk: TrunkConfig) -> None:
-    theirs, ours = asdict(donor.trunk), asdict(trunk)
+    theirs, ours = asdict(donor.model.trunk), asdict(trunk)
     wrong = [key for key in _SAME if theirs[key] != ours[key]]
     if wrong:
         plain = {None: "null", True: "true", False: "false"}

@@ -11,7 +11,9 @@ from runs import compose_run, write_proteins
 from tiny import RELU, SOFTMAX, tiny_config, tiny_network
 
 from protein_performer.alphabet import Alphabet
+from protein_performer.batch import Batch
 from protein_performer.errors import UserError
+from protein_performer.training.distillation import distil
 from protein_performer.training.warm_start import Donor, take_weights
 from train import train
 
@@ -32,7 +34,7 @@ def exact(tmp_path_factory, fasta):
 
 
 def donor(network, alphabet=None):
-    return Donor("theirs", network.state_dict(), network.trunk, alphabet or Alphabet())
+    return Donor("theirs", network, alphabet or Alphabet())
 
 
 def drawn(attention, objective="mlm", **trunk):
@@ -125,3 +127,65 @@ def test_another_alphabet_is_refused():
 def test_what_is_no_run_is_one_line(tmp_path, fasta):
     with pytest.raises(UserError, match="there is no such checkpoint"):
         train(compose_run(tmp_path / "run", fasta, f"init_from={tmp_path / 'nothing'}"))
+
+
+def batches(number=3):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(number):
+        tokens = torch.randint(4, 24, (4, 12), generator=generator)
+        mask = torch.ones(4, 12, dtype=torch.bool)
+        mask[2, 7:] = False
+        yield Batch(tokens, tokens, mask, torch.arange(4))
+
+
+def distilled(student, teacher, steps):
+    reports = []
+    distil(student, teacher, list(batches()), steps, lambda step, errors: reports.append(errors))
+    return reports
+
+
+def test_distilling_an_equal_model_finds_no_error_and_changes_nothing():
+    teacher, student = (tiny_network(tiny_config()) for _ in range(2))
+    before = {name: p.clone() for name, p in student.named_parameters()}
+    assert distilled(student, teacher, 3) == [[0.0, 0.0]] * 3
+    assert all(torch.equal(p, before[name]) for name, p in student.named_parameters())
+
+
+def test_distilling_brings_attention_nearer_and_leaves_the_rest():
+    teacher, student = tiny_network(tiny_config()), tiny_network(tiny_config(attention=RELU))
+    take_weights(student, donor(teacher), Alphabet())
+    before = {name: p.clone() for name, p in student.named_parameters()}
+    state = torch.random.get_rng_state()
+    reports = distilled(student, teacher, 100)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert len(reports) == 10
+    assert all(last < first for first, last in zip(reports[0], reports[-1], strict=True))
+    for name, parameter in student.named_parameters():
+        assert torch.equal(parameter, before[name]) == (".attention." not in name)
+        assert parameter.grad is None
+
+
+def test_a_run_distils_before_it_trains(tmp_path, fasta, exact, caplog):
+    caplog.set_level(logging.INFO)
+    options = ("model=performer_relu", f"init_from={exact}", "distil=20", "trainer.max_steps=2")
+    train(compose_run(tmp_path, fasta, *options))
+    errors = [
+        r.message.partition("errors ")[2] for r in caplog.records if "distilling" in r.message
+    ]
+    first, last = (list(map(float, each.split())) for each in (errors[0], errors[-1]))
+    assert len(errors) == 10
+    assert sum(last) < sum(first)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("distil=3",), "expected 0, or a number of steps with init_from"),
+        (("distil=many",), "expected 0, or a number of steps"),
+        (("distil=3", "init_from=EXACT", "objective=causal"), "sees what the model sees"),
+    ],
+)
+def test_distilling_without_a_teacher_that_fits_is_refused(tmp_path, fasta, exact, options, reason):
+    options = [each.replace("EXACT", str(exact)) for each in options]
+    with pytest.raises(UserError, match=reason):
+        train(compose_run(tmp_path / "run", fasta, *options))
