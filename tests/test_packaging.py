@@ -14,16 +14,8 @@ import yaml
 from runs import CLUSTERS, ROOT, SAMPLE, SMALL, write_proteins
 
 # Imported where an extra was installed.
-EXTRAS_ONLY = {
-    "isal",
-    "fsspec",
-    "aiohttp",
-    "pyarrow",
-    "jinja2",
-    "plotly",
-    "safetensors",
-    "huggingface_hub",
-}
+EXTRAS_ONLY = {"isal", "fsspec", "aiohttp", "pyarrow", "jinja2", "plotly"}
+EXTRAS_ONLY |= {"safetensors", "huggingface_hub", "sklearn"}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from protein_performer.files import replacing
 
 
 def write_result(
-    path: Path, measured: Mapping[str, Any], *, command: str, seed: int, seconds: float
+    path: Path, measured: Mapping[str, Any], *, command: str, seed: int | list[int], seconds: float
 ) -> None:
     """Write what was measured, with the command, commit, seed, machine and seconds behind it.
 
@@ -21,7 +21,7 @@ def write_result(
         path: of the JSON file; an earlier result is replaced.
         measured: plain types; numbers are written with six digits.
         command: that measures it again.
-        seed: of all that was drawn.
+        seed: of all that was drawn, or those of several runs.
         seconds: of wall time.
     """
     result = {
