@@ -162,9 +162,11 @@ def _part(label: _Entry) -> Part:
     fields = dict(_FIELD.findall(label.record.description))
     if "SET" not in fields:
         raise UserError(f"{label.where}: expected SET=train or SET=test in the header")
-    return part_of(
-        fields["SET"], fields.get("VALIDATION", ""), label.where, ("SET=", "VALIDATION=")
-    )
+    values, names = (fields["SET"], fields.get("VALIDATION", "")), ("SET=", "VALIDATION=")
+    try:
+        return part_of(*values, "", names)
+    except UserError:  # once more, with the place, which takes a while to find
+        return part_of(*values, label.where, names)
 
 
 def _indices(text: str, classes: list[str]) -> NDArray[np.int64]:
