@@ -4,6 +4,7 @@ A file is written beside its place and put there in one step. A lock keeps other
 folder, those of other commands included.
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -18,6 +19,7 @@ from protein_performer.errors import UserError
 
 log = logging.getLogger(__name__)
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the system does not say where
 ABANDONED = 24 * 3600  # seconds without a change, after which a partial file is nobody's any more
 
 
@@ -48,8 +50,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _sync(partial)
         partial.replace(path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 

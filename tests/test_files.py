@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 import subprocess
@@ -72,6 +73,14 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_once(tmp_path):
     writing = replacing(tmp_path / "none" / "a")
     with pytest.raises(FileNotFoundError):
         writing.__enter__()
+
+
+def test_a_full_disk_is_said_with_the_file_that_it_was_for(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    told = r"No space left on device: '.*figures.json'$"
+    with pytest.raises(OSError, match=told), replacing(tmp_path / "figures.json"):
+        raise full
+    assert os.listdir(tmp_path) == []
 
 
 HOLD = """

@@ -3,6 +3,7 @@
 A checkpoint is Lightning's, with one more key: the description that this file writes and reads.
 """
 
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -198,7 +199,10 @@ def _read(path: Path) -> dict[str, Any]:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     # The reader of a file that is no torch file, or names code, raises whatever it stumbles on.
     except Exception as error:
-        raise UserError(f"{path}: not a checkpoint of plain types: {error}") from None
+        # PyTorch's message goes on with how to run such code.
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it names {named[1]}, which is not run" if named else str(error)
+        raise UserError(f"{path}: not a checkpoint of plain types: {reason}") from None
     if not isinstance(contents, dict):
         raise UserError(f"{path}: not a checkpoint: expected a dict, got {type(contents).__name__}")
     return contents

@@ -43,6 +43,8 @@ class SourceCounts:
 
     def warnings(self) -> Iterator[str]:
         """Everything that was replaced or left out."""
+        if self.letters.lower_case:
+            yield f"{self.letters.lower_case:,} lower-case residues read as upper case"
         if self.letters.unknown:
             yield f"{self.letters.unknown:,} characters outside the alphabet read as unknown"
         if self.letters.skipped:

@@ -36,11 +36,19 @@ def test_fills_in_masked_places(tmp_path, checkpoint):
         assert record.sequence[0] + record.sequence[3:7] == "MAYIA"
 
 
+def test_only_at_masked_places_may_something_stand_that_is_no_residue(tmp_path, checkpoint, capsys):
+    command = ["generate", checkpoint("mlm"), str(tmp_path / "filled.fasta"), "--sequence"]
+    assert main([*command, "M**AYI-K", "--mask", "2-3"]) == 1
+    assert "sequence: expected residues" in capsys.readouterr().err
+    assert main([*command, "M**AYI-K", "--mask", "2-3,7"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--mask", "3"], "go together"),
         (["--temperature", "-1"], "temperature: expected"),
+        (["--prompt", "MK*"], "prompt: expected residues ACDEFGHIKLMNPQRSTVWYBJOUXZ, got 'MK*'"),
         (["--prompt", "MKT", "--max-length", "2"], "more than the 3 residues"),
     ],
 )

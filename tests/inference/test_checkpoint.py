@@ -1,3 +1,4 @@
+import os
 import pickle
 import random
 import zipfile
@@ -58,6 +59,30 @@ def test_a_checkpoint_that_holds_more_than_plain_types(tmp_path):
     torch.save({DESCRIPTION_KEY: NotPlain()}, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match="plain types"):
         load_checkpoint(tmp_path / "a.ckpt")
+
+
+class Runs:
+    """What a pickle can hold: a call, here one that leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, zipped):
+    path, trace = tmp_path / "a.ckpt", tmp_path / "trace"
+    write_checkpoint(path, tiny_config())
+    contents = torch.load(path, weights_only=True) | {"more": Runs(trace)}
+    torch.save(contents, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match="not a checkpoint") as raised:
+        load_checkpoint(path)
+    assert not trace.exists()
+    assert "weights_only" not in str(raised.value)  # no advice on how to run it
+    if zipped:
+        assert str(raised.value).endswith("it names posix.mkdir, which is not run")
 
 
 def test_another_programs_checkpoint(tmp_path):

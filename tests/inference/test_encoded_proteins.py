@@ -30,6 +30,12 @@ def test_proteins_come_in_order_and_all_that_is_odd_is_counted(tmp_path):
     assert "without a sequence" in told
 
 
+def test_lower_case_is_read_as_upper_case_and_told(tmp_path):
+    counts = SourceCounts()
+    assert read(write(tmp_path, ">a\nmkTJ\n"), counts=counts) == [("a", "MKTJ")]
+    assert list(counts.warnings()) == ["2 lower-case residues read as upper case"]
+
+
 def test_what_a_policy_leaves_nothing_of_counts_as_empty(tmp_path):
     counts = SourceCounts()
     assert read(write(tmp_path, ">a\n**\n>b\nM*\n"), "skip", counts) == [("b", "M")]

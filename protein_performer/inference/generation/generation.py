@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from protein_performer.alphabet import ResidueCounts
 from protein_performer.errors import UserError
 from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.batcher import Codes, pad
@@ -61,8 +62,10 @@ def generate(
         rare: let the letters of `Alphabet.rare` occur, as B and X do in databases.
         on_done: called with the number of proteins that are done since the last call.
 
-    Raises: UserError for a model that cannot step, and for lengths that cannot be.
+    Raises: UserError for a model that cannot step, for lengths that cannot be, and for characters
+        of the prompt that are no residues.
     """
+    _check_given(model, "prompt", prompt)
     first = model.encode(prompt)[0] if prompt else np.zeros(0, np.uint8)
     _check_causal(model, number, max_length, len(first))
     sampling = sampling or Sampling()
@@ -166,10 +169,13 @@ def in_paint(
         rare: as of `generate`.
         on_done: as of `generate`.
 
-    Raises: UserError for a causal model, and for a place that the sequence does not have.
+    Raises: UserError for a causal model, for a place that the sequence does not have, and for
+        characters at other places that are no residues.
     """
     (codes,) = model.encode(sequence)
     _check_masked(model, len(codes), positions, number)
+    kept = "".join(each for i, each in enumerate(sequence) if i not in set(positions))
+    _check_given(model, "sequence", kept)
     places = np.unique(np.asarray(positions))
     sampling = sampling or Sampling()
     allowed = _allowed(model, rare, end=False)
@@ -227,6 +233,17 @@ def _allowed(model: BatchedModel, rare: bool, *, end: bool) -> Tensor:
     allowed[codes.start : len(allowed) if rare else codes.stop] = True
     allowed[model.alphabet.eos] = end
     return allowed
+
+
+def _check_given(model: BatchedModel, what: str, residues: str) -> None:
+    """Raise UserError for what would come out as something else than it went in as."""
+    counts = ResidueCounts()
+    model.alphabet.encode(residues, "unknown", counts=counts)
+    if counts.unknown:
+        raise UserError(
+            f"{what}: expected residues {model.alphabet.letters}, got {residues!r}:"
+            f" {counts.unknown} characters are none of them"
+        )
 
 
 def _check_causal(model: BatchedModel, number: int, max_length: int, prompt: int) -> None:
