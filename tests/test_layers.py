@@ -27,12 +27,15 @@ ROOMS = {
     "data": {"basics", "reporting"},
     "model": {"basics", "attention"},
     "inference": {"basics", "attention", "data", "model"},
+    "hf": {"basics", "model", "inference", "attention"},
     "training": {"basics", "reporting", "data", "model", "inference"},
     "experiments": {"basics", "reporting", "attention", "model", "inference"},
-    "commands": {"basics", "reporting", "data", "model", "inference", "training", "experiments"},
+    "commands": {
+        *("basics", "reporting", "data", "model", "inference", "hf", "training", "experiments"),
+    },
 }
 ORDER = [
-    *("basics", "reporting", "data", "attention", "model", "inference", "training"),
+    *("basics", "reporting", "data", "attention", "model", "inference", "hf", "training"),
     *("experiments", "commands"),
 ]
 
@@ -40,7 +43,7 @@ ORDER = [
 LIBRARIES = {
     "torch": {
         *("batch", "metrics", "baselines", "processor", "attention", "model", "inference"),
-        *("training", "experiments.measures"),
+        *("hf.modeling", "hf.running_state", "training", "experiments.measures"),
         *("data.batches", "data.streaming", "data.datamodule"),
     },
     "numpy": {
@@ -74,9 +77,11 @@ LIBRARIES = {
         "data.fetching.remote_folder",
     },
     "h5py": {"inference.embedding.embedding_hdf5"},
+    "safetensors": {"inference.pretrained_folder", "hf"},
+    "transformers": {"hf"},
+    "tokenizers": {"hf.residue_tokenizer"},
     "pyarrow": {"inference.row_file"},
     "huggingface_hub": {"inference.hub"},
-    "safetensors": {"inference.esm"},
     "sklearn": {"inference.probing.linear_probe"},
 }
 

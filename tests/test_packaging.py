@@ -15,7 +15,7 @@ from runs import CLUSTERS, ROOT, SAMPLE, SMALL, write_proteins
 
 # Imported where an extra was installed.
 EXTRAS_ONLY = {"isal", "fsspec", "aiohttp", "pyarrow", "jinja2", "plotly"}
-EXTRAS_ONLY |= {"safetensors", "huggingface_hub", "sklearn"}
+EXTRAS_ONLY |= {"safetensors", "tokenizers", "transformers", "huggingface_hub", "sklearn"}
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,21 @@ def stepping(mechanism: nn.Module) -> Steps:
     return mechanism
 
 
+def selected(state: Any, rows: Tensor) -> Any:
+    """A state of some of its rows.
+
+    Args:
+        state: nested tuples of tensors (B, ...), and None.
+        rows: (N,) int64.
+    """
+    if isinstance(state, Tensor):
+        return state.index_select(0, rows)
+    if isinstance(state, tuple):
+        parts = [selected(each, rows) for each in state]
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return state
+
+
 def refuse_bidirectional(spec: LayerSpec) -> None:
     """Raise UserError if the layer is not causal: it has no state to go on from."""
     if not spec.causal:

@@ -17,10 +17,12 @@ from protein_performer.alphabet import Alphabet, ResiduePolicy
 from protein_performer.byte_alphabet import alphabet_from
 from protein_performer.data.objectives import Objective
 from protein_performer.errors import UserError
-from protein_performer.inference.esm import CONFIG_FILE, is_esm, read_esm, weights_path
+from protein_performer.inference.esm import is_esm, read_esm
+from protein_performer.inference.exported import is_exported, read_exported
 from protein_performer.inference.format import FORMAT, with_present_names
 from protein_performer.inference.hub import local_path
 from protein_performer.inference.objective import build_objective
+from protein_performer.inference.pretrained_folder import CONFIG_FILE, weights_path
 from protein_performer.model.build import build_model
 from protein_performer.model.config import ModelConfig
 from protein_performer.model.transformer import ProteinTransformer
@@ -80,8 +82,9 @@ def load_checkpoint(path: str | Path, *, trusted_packages: Sequence[str] = ()) -
     """Read a checkpoint and rebuild its model, strictly: every weight is there and has its place.
 
     Args:
-        path: a `.ckpt` that a run wrote, or the run's folder, for its `checkpoints/best.ckpt`; or
-            ESM-2, as a folder that `save_pretrained` wrote or by its name on the hub.
+        path: a `.ckpt` that a run wrote, or the run's folder, for its `checkpoints/best.ckpt`; a
+            folder that `protein-performer export` wrote; or ESM-2, as a folder that
+            `save_pretrained` wrote or by its name on the hub.
         trusted_packages: of your own, whose classes the file may name beside ours. Nothing that
             stands in the file adds to them.
 
@@ -90,11 +93,19 @@ def load_checkpoint(path: str | Path, *, trusted_packages: Sequence[str] = ()) -
     path = local_path(path)
     if is_esm(path):
         return _esm_checkpoint(path)
-    path = path / _BEST if path.is_dir() else path
-    contents = _read(path)
-    description = _description(contents, path)
+    weights: Mapping[str, torch.Tensor] | None = None
+    description: Mapping[str, Any]
+    if is_exported(path):
+        path, weights, (description, step) = read_exported(path)
+        _check_format(description, path)
+    else:
+        path = path / _BEST if path.is_dir() else path
+        contents = _read(path)
+        description, step = _description(contents, path), contents.get("global_step")
     try:
-        return _rebuild(contents, description, trusted_packages, path)
+        if weights is None:
+            weights = _network_weights(contents["state_dict"])
+        return _rebuild(weights, step, description, trusted_packages, path)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (LookupError, TypeError, AttributeError) as error:
@@ -111,16 +122,21 @@ def _description(contents: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
             f"{path}: expected a checkpoint of protein-performer, found no {DESCRIPTION_KEY!r} key."
             " Is it another program's?"
         )
+    _check_format(description, path)
+    return description
+
+
+def _check_format(description: Mapping[str, Any], path: Path) -> None:
     if description.get("format") != FORMAT:
         raise UserError(
             f"{path}: written in format {description.get('format')} by protein-performer"
             f" {description.get('version')}; this one reads format {FORMAT}"
         )
-    return description
 
 
 def _rebuild(
-    contents: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    step: Any,
     description: Mapping[str, Any],
     trusted_packages: Sequence[str],
     path: Path,
@@ -131,7 +147,7 @@ def _rebuild(
     model_config = ModelConfig.from_plain({**config["model"], "attention": attention})
     model = build_model(model_config, len(alphabet), trusted_packages=trusted_packages)
     try:
-        model.load_state_dict(_network_weights(contents["state_dict"]), strict=True)
+        model.load_state_dict(_with_shared(model, weights), strict=True)
     except RuntimeError as error:
         raise UserError(f"the weights do not fit the config beside them: {error}") from None
     return Checkpoint(
@@ -145,7 +161,7 @@ def _rebuild(
         ),
         residue_counts=description["residue_counts"],
         config=config,
-        step=contents["global_step"],
+        step=step,
         path=path,
     )
 
@@ -233,3 +249,20 @@ def _network_weights(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.
         for name, value in state_dict.items()
         if name.startswith(_MODULE_PREFIX)
     }
+
+
+def _with_shared(
+    model: ProteinTransformer, weights: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Under every name of a weight that has several: safetensors holds it under one."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    shared = {
+        name: weights[known]
+        for each in names.values()
+        for name in each
+        for known in each
+        if known in weights
+    }
+    return {**shared, **weights}

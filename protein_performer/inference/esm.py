@@ -3,7 +3,6 @@
 Shapes: V vocabulary, E model width.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.errors import UserError
+from protein_performer.inference.pretrained_folder import CONFIG_FILE, read_json, read_weights
 from protein_performer.model.config import AttentionConfig, ModelConfig, TrunkConfig
 
-CONFIG_FILE = "config.json"
 TOKEN_DROPOUT = 0.15 * 0.8  # of ESM-2's training; its config says only whether
 EXACT = "protein_performer.attention.softmax.Softmax"
 
@@ -54,7 +53,7 @@ _NO_PLACE = re.compile(
 def is_esm(folder: Path) -> bool:
     """Whether it is a folder of an ESM model, as `save_pretrained` writes it."""
     path = folder / CONFIG_FILE
-    return path.is_file() and _read_json(path).get("model_type") == "esm"
+    return path.is_file() and read_json(path).get("model_type") == "esm"
 
 
 def read_esm(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -65,9 +64,9 @@ def read_esm(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     Raises: UserError for a model that this trunk cannot be: ESM-1 and ESM-1b (absolute positions, a
         norm before the first block), folding models; for weights that are missing.
     """
-    config = _read_json(folder / CONFIG_FILE)
+    config = read_json(folder / CONFIG_FILE)
     model_config = ModelConfig(_trunk(config, folder), AttentionConfig(EXACT), name="esm2")
-    theirs = {_present_name(name): x for name, x in _read_weights(folder).items()}
+    theirs = {_present_name(name): x for name, x in read_weights(folder).items()}
     try:
         weights = _renamed(theirs, model_config.trunk.num_layers)
         order = _token_order(folder, config)
@@ -80,15 +79,6 @@ def read_esm(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         ) from None
     weights["head.decoder.weight"] = weights["embedding.weight"]
     return model_config, weights
-
-
-def weights_path(folder: Path) -> Path:
-    """The file that the weights are in, or the index of the files."""
-    names = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
-        raise UserError(f"{folder}: expected {names[1]} or {names[2]}, found neither")
-    return found[0]
 
 
 def _trunk(config: Mapping[str, Any], folder: Path) -> TrunkConfig:
@@ -168,44 +158,3 @@ def _present_name(name: str) -> str:
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
         "LayerNorm.beta", "LayerNorm.bias"
     )
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    """Of `model.safetensors`, of several files with an index, or of `pytorch_model.bin`."""
-    path = weights_path(folder)
-    if path.suffix == ".json":
-        names = sorted(set(_read_json(path).get("weight_map", {}).values()))
-        paths = [folder / Path(name).name for name in names]  # nowhere but in this folder
-        return {name: x for each in paths for name, x in _read_safetensors(each).items()}
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    # Of a damaged file, or one that names code, torch raises whatever it stumbles on.
-    except Exception as error:
-        raise UserError(f"{path}: not a file of plain tensors: {error}") from None
-    return weights
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise UserError(
-            f'{path}: reading it needs safetensors: pip install "protein-performer[hf]"'
-        ) from None
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged, or no safetensors file: {error}") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        contents = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path}: expected JSON: {error}") from None
-    if not isinstance(contents, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(contents).__name__}")
-    return contents

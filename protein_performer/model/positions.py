@@ -33,7 +33,7 @@ def token_positions(
     return (positions if before is None else positions + before[:, None]).clamp_min(0)
 
 
-class _Frequencies(nn.Module):
+class Frequencies(nn.Module):
     """Angles that grow with the position, at D/2 speeds from 1 to 1/base, geometrically.
 
     They stay in float32 at least, whatever the model is cast to: in bfloat16, with its 8 bits,
@@ -44,9 +44,17 @@ class _Frequencies(nn.Module):
 
     def __init__(self, width: int, base: float) -> None:
         super().__init__()
-        exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
+        self.width, self.base = width, base
         # A function of the config alone: not part of the state dict.
-        self.register_buffer("frequencies", (base**-exponents).float(), persistent=False)
+        empty = torch.empty(width // 2, dtype=torch.float32)
+        self.register_buffer("frequencies", empty, persistent=False)
+        self.reset_()
+
+    @torch.no_grad()
+    def reset_(self) -> None:
+        """Compute them again, for loaders that leave unset what no file holds."""
+        exponents = torch.arange(0, self.width, 2, dtype=torch.float64, device="cpu") / self.width
+        self.frequencies.copy_(self.base**-exponents)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = self.frequencies
@@ -60,7 +68,7 @@ class _Frequencies(nn.Module):
         return positions[..., None].float() * self.frequencies
 
 
-class RotaryPositions(_Frequencies):
+class RotaryPositions(Frequencies):
     """Turns each pair of query or key coordinates by an angle that grows with the position.
 
     Source: Su et al. 2021, arXiv:2104.09864, section 3.2.2, in the half-split pairing: coordinate i
@@ -111,7 +119,7 @@ class LearnedPositions(nn.Module):
         return vectors
 
 
-class SinusoidalPositions(_Frequencies):
+class SinusoidalPositions(Frequencies):
     """Fixed sines and cosines, added to the token embedding; any length.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5; the sines stand in the first half of

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from protein_performer.alphabet import ResidueCounts
+from protein_performer.attention.protocol import selected
 from protein_performer.errors import UserError
 from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.batcher import Codes, pad
@@ -203,21 +204,6 @@ def in_paint(
         ]
 
     return model.map_batches([len(codes)] * number, compute)
-
-
-def selected(state: Any, rows: Tensor) -> Any:
-    """A state of some of its rows.
-
-    Args:
-        state: nested tuples of tensors (B, ...), and None.
-        rows: (N,) int64.
-    """
-    if isinstance(state, Tensor):
-        return state.index_select(0, rows)
-    if isinstance(state, tuple):
-        parts = [selected(each, rows) for each in state]
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return state
 
 
 def _of_tokens(log_p: Tensor, tokens: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from protein_performer.attention.protocol import selected
 from protein_performer.inference.batched_model import BatchedModel
 from protein_performer.inference.batcher import Codes
-from protein_performer.inference.generation.generation import selected
 
 # How much earlier than its own first mutation a variant may begin, as a share of what follows: the
 # fewer groups, the fewer and larger batches.
