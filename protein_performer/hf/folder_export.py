@@ -28,7 +28,7 @@ from protein_performer.model.build import MECHANISMS
 
 
 def export_checkpoint(
-    checkpoint: Checkpoint, folder: Path, *, metrics: Mapping[str, Any] | None = None
+    checkpoint: Checkpoint, folder: str | Path, *, metrics: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Write config, weights, tokenizer, model card and source.
 
@@ -43,6 +43,7 @@ def export_checkpoint(
     Raises: UserError for a folder in use, and for a mechanism of a package of the user's own, whose
         code cannot be copied along.
     """
+    folder = Path(folder)
     target = checkpoint.model_config.attention.target
     if target not in MECHANISMS.classes:
         raise UserError(
