@@ -21,6 +21,7 @@ from protein_performer.attention.favor import linear
 from protein_performer.attention.favor.favor import Favor
 from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
 from protein_performer.attention.favor.linear import Operands
+from protein_performer.attention.favor.precision import precision_of
 from protein_performer.attention.linformer import Linformer
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.reformer.reformer import Reformer
@@ -102,7 +103,8 @@ def _plain_favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callab
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         features = FEATURE_MAPS[kernel](favor.projection, Pairs(q, k, key_mask=None))
         q, k = features.gained(q), features.gained(k)
-        operands = Operands(q, k, v, features.base2(), key_mask=None, normalize=True)
+        precision = precision_of(q, k, v)
+        operands = Operands(q, k, v, features.base2(), None, normalize=True, precision=precision)
         return linear.causal(operands)[0] if causal else linear.bidirectional(operands)
 
     return attend

@@ -14,6 +14,7 @@ from protein_performer.attention.favor import cpu, linear
 from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
 from protein_performer.attention.favor.linear import Operands, State
 from protein_performer.attention.favor.options import FavorOptions
+from protein_performer.attention.favor.precision import precision_of
 from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
 from protein_performer.attention.mechanism import Mechanism, check_shapes
 from protein_performer.attention.padding import zero_padding
@@ -33,8 +34,10 @@ class Favor(Mechanism):
       and 1e-4, which draw attention to the uniform one (0.8); at 0.5 it was 0.46, 0.46, 0.40, 0.25;
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
-    Features, sums and normalizers are float32 (float64 for float64 inputs), whatever autocast or
-    the inputs say; outputs have the dtype of v. Gradients cannot be differentiated again.
+    Features, sums and normalizers are float32 (float64 for float64 inputs). On a GPU, under
+    autocast to bfloat16 or with bfloat16 inputs, products are of bfloat16 operands: `precision.py`
+    says what is rounded. On a CPU, and in float16, all is computed in float32. Outputs have the
+    dtype of v. Gradients cannot be differentiated again.
 
     Args:
         spec: where the layer stands.
@@ -113,8 +116,8 @@ class Favor(Mechanism):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Tensor:
         """See `Mechanism`."""
+        operands = self._operands(q, k, v, key_mask)
         with torch.autocast(q.device.type, enabled=False):
-            operands = self._operands(q, k, v, key_mask)
             if _suits_blocks(operands.q):
                 out = cpu.attend(operands, causal=self.spec.causal)
             elif torch.is_grad_enabled():
@@ -130,7 +133,8 @@ class Favor(Mechanism):
 
     def _operands(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Operands:
         """Inputs in the dtype of the features, and the features of these queries and keys."""
-        dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+        precision = precision_of(q, k, v)
+        dtype = precision.exact
         pairs = Pairs(q.to(dtype), k.to(dtype), key_mask, self.options.spread)
         if self.options.saderf:
             pairs = pairs.balanced()
@@ -140,7 +144,9 @@ class Favor(Mechanism):
         if self.options.epsilon is not None:
             features = replace(features, epsilon=self.options.epsilon)
         query, key = features.gained(pairs.q), features.gained(pairs.k)
-        return Operands(query, key, v.to(dtype), features.base2(), key_mask, self.options.normalize)
+        return Operands(
+            query, key, v.to(dtype), features.base2(), key_mask, self.options.normalize, precision
+        )
 
     def init_state(
         self,
@@ -162,8 +168,8 @@ class Favor(Mechanism):
         """Go on by T positions in time O(T M D); see `protocol.Steps`."""
         refuse_bidirectional(self.spec)
         check_shapes(q, k, v, key_mask)
+        operands = self._operands(q, k, v, key_mask)
         with torch.autocast(q.device.type, enabled=False):
-            operands = self._operands(q, k, v, key_mask)
             out, state = linear.causal(operands, state)
             out = _unnormalized(out, operands)
         return zero_padding(out, key_mask).to(v.dtype), state

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from protein_performer.attention.favor.features import FeatureMap
+from protein_performer.attention.favor.precision import Precision
 
 CHUNK = 128  # a power of two
 MOST_CHUNKS = 128
@@ -33,6 +34,7 @@ class Operands(NamedTuple):
         features: in base 2 (`FeatureMap.base2`); constants to the gradient.
         key_mask: (B, L) bool or None.
         normalize: divide by the sum of the weights.
+        precision: of products.
     """
 
     q: Tensor
@@ -41,13 +43,18 @@ class Operands(NamedTuple):
     features: FeatureMap
     key_mask: Tensor | None
     normalize: bool
+    precision: Precision
 
     def of_row(self, row: int) -> "Operands":
         """Those of one row of the batch, as a batch of its own."""
         at = slice(row, row + 1)
-        mask = None if self.key_mask is None else self.key_mask[at]
-        features = self.features.of_row(row)
-        return Operands(self.q[at], self.k[at], self.v[at], features, mask, self.normalize)
+        return self._replace(
+            q=self.q[at],
+            k=self.k[at],
+            v=self.v[at],
+            features=self.features.of_row(row),
+            key_mask=None if self.key_mask is None else self.key_mask[at],
+        )
 
 
 class State(NamedTuple):
@@ -77,10 +84,10 @@ class Keys(NamedTuple):
         peak = _finite(self.weight.detach().amax(-2, keepdim=True))
         return self.features, self.values * torch.exp2(self.weight - peak), peak
 
-    def summed(self) -> State:
+    def summed(self, precision: Precision) -> State:
         """The sums over all of the keys."""
         phi, values, peak = self.relative()
-        return State(values.mT @ phi, peak)
+        return State(precision.sum_keys(values, phi), peak)
 
 
 class Queries(NamedTuple):
@@ -97,10 +104,10 @@ class Queries(NamedTuple):
         scale = log.detach().amax(-1, keepdim=True)
         return torch.exp2(log - scale), scale
 
-    def read(self, state: State) -> "Rows":
+    def read(self, state: State, precision: Precision) -> "Rows":
         """All queries meet all keys of the sums."""
         phi, scale = self.relative(state.peak)
-        return Rows(phi @ state.sums.mT, scale)
+        return Rows(precision.sum_rows(phi, state.sums.mT), scale)
 
 
 class Rows(NamedTuple):
@@ -122,7 +129,8 @@ def bidirectional(operands: Operands) -> Tensor:
     Returns: (B, H, L, D), arbitrary but finite at padding.
     """
     queries, keys = _features(operands)
-    return _outputs(queries.read(keys.summed()), operands)
+    precision = operands.precision
+    return _outputs(queries.read(keys.summed(precision), precision), operands)
 
 
 def causal(operands: Operands, state: State | None = None) -> tuple[Tensor, State]:
@@ -136,8 +144,9 @@ def causal(operands: Operands, state: State | None = None) -> tuple[Tensor, Stat
     batch, heads, length = operands.q.shape[:3]
     queries, keys = _features(operands)
     queries, keys = _in_chunks(queries, keys, _chunk_length(length))
-    before, after = _running(state or first_state(operands), keys.summed())
-    rows = _by_halves(queries, keys).plus(queries.read(before))
+    precision = operands.precision
+    before, after = _running(state or first_state(operands), keys.summed(precision))
+    rows = _by_halves(queries, keys, precision).plus(queries.read(before, precision))
     rows = Rows(*(x.view(batch, heads, -1, x.shape[-1])[:, :, :length] for x in rows))
     return _outputs(rows, operands), after
 
@@ -176,7 +185,7 @@ def _outputs(rows: Rows, operands: Operands) -> Tensor:
 
 def _features(operands: Operands) -> tuple[Queries, Keys]:
     """Of all positions, (B, H, L, *)."""
-    q, k, v, features, key_mask, _ = operands
+    q, k, v, features, key_mask, _, _ = operands
     u_q, u_k = (x @ features.weight.mT for x in (q, k))
     if features.offset is not None:
         u_q, u_k = (u + features.offset[..., None, :] for u in (u_q, u_k))
@@ -225,7 +234,7 @@ def _in_chunks(queries: Queries, keys: Keys, chunk: int) -> tuple[Queries, Keys]
     return queries._replace(features=chunked(queries.features, 0.0)), filled
 
 
-def _by_halves(queries: Queries, keys: Keys) -> Rows:
+def _by_halves(queries: Queries, keys: Keys, precision: Precision) -> Rows:
     """Each query of a chunk meets the keys of its chunk up to its own.
 
     Blocks of two, four, ... positions: the queries of the second half meet all keys of the first,
@@ -239,7 +248,9 @@ def _by_halves(queries: Queries, keys: Keys) -> Rows:
             *(x if x is None else _halves(x, half)[0] for x in keys)  # type: ignore[arg-type]
         ).relative()
         phi_q, scale = late.relative(peak)
-        seen = Rows((phi_q @ phi_k.mT) @ values, scale.expand(*phi_q.shape[:-1], 1))
+        scores = precision.product(phi_q, phi_k.mT)
+        sums = precision.sum_rows(scores, values)
+        seen = Rows(sums, scale.expand(*phi_q.shape[:-1], 1))
         first, second = (Rows(*x) for x in zip(*(_halves(x, half) for x in rows), strict=True))
         both = zip(first, second.plus(seen), strict=True)
         rows = Rows(*(torch.stack(x, dim=-3).flatten(-4, -2) for x in both))

@@ -43,7 +43,7 @@ FEATURES = 2**18  # of a block, over the heads of a group
 
 def attend(operands: Operands) -> Tensor:
     """As `linear.causal`."""
-    q, k, v, features, key_mask, normalize = operands
+    q, k, v, features, key_mask, normalize, _ = operands
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     out, factor = CausalAttention.apply(q, k, v, operands, keep)  # type: ignore[no-untyped-call]
     if features.activation is None and normalize:

@@ -207,7 +207,7 @@ class Heads(NamedTuple):
 
 def head_groups(operands: Operands, size: int) -> Iterator[tuple[Group, Heads]]:
     """Groups of at most `size` heads, with their part of the operands."""
-    q, k, v, features, key_mask, normalize = operands
+    q, k, v, features, key_mask, normalize, _ = operands
     scratch = Scratch.borrow(q)
     for group in _groups(q.shape[0], q.shape[1], size):
         mask = None if key_mask is None else key_mask[group[0]]
