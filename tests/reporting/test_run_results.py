@@ -12,7 +12,7 @@ from protein_performer.reporting.run_results import table, with_tables
 from protein_performer.reporting.status import Status, write_status
 from protein_performer.reporting.tables import write_metrics
 
-DOCUMENTS = [ROOT / "README.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "paper.md"]
 PERPLEXITIES = (16.0, 17.0, 19.0)  # of three seeds
 
 
