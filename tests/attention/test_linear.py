@@ -83,8 +83,9 @@ def test_compiles_as_one_graph(name, causal):
         assert (got - expected).norm() < 1e-5 * expected.norm()
 
 
-@CAUSAL
-@pytest.mark.parametrize("name", ["softmax", "relu"])
+@pytest.mark.parametrize(
+    ("name", "causal"), [("softmax", False), ("relu", False), ("relu", True)]
+)  # causal softmax: tests/model/test_export_graph.py
 def test_exports_with_any_length(name, causal):
     favor = layer(causal, feature_map=name)
 
