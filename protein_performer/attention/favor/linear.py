@@ -205,7 +205,9 @@ def _features(operands: Operands) -> tuple[Queries, Keys]:
 def _chunk_length(length: int) -> int:
     """C, a power of two; more than CHUNK where there would be more than MOST_CHUNKS."""
     chunk = CHUNK
-    if torch.compiler.is_exporting():  # the length may be a symbol
+    # The length may be a symbol. Of very long rows the scan over so many chunks takes memory
+    # quadratic in their number, softmax features four times an eager pass's at 131,072 positions.
+    if torch.compiler.is_exporting():
         return chunk
     while chunk >= 2 * length and chunk > 1:
         chunk //= 2
