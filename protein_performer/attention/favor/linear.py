@@ -205,8 +205,7 @@ def _features(operands: Operands) -> tuple[Queries, Keys]:
 def _chunk_length(length: int) -> int:
     """C, a power of two; more than CHUNK where there would be more than MOST_CHUNKS."""
     chunk = CHUNK
-    # The length may be a symbol. Of very long rows the scan over so many chunks takes memory
-    # quadratic in their number, softmax features four times an eager pass's at 131,072 positions.
+    # The length may be a symbol. The scan's memory is then quadratic in the number of chunks.
     if torch.compiler.is_exporting():
         return chunk
     while chunk >= 2 * length and chunk > 1:
