@@ -40,7 +40,7 @@ def train(cfg: DictConfig) -> Metrics:
         module = make_module(cfg, config, data)
         loggers = build_each(cfg, "logger")
         callbacks = [*build_each(cfg, "callbacks"), BeginRun(run_dir, config, start.step)]
-        callbacks += [ValidateFirst()] if begins_warm(config, start.checkpoint) else []
+        callbacks += [ValidateFirst()] if config["init_from"] else []
         trainer = build_trainer(cfg, loggers, callbacks)
         if begins_warm(config, start.checkpoint):
             warm_start(module.model, data, config, trainer.strategy.root_device)

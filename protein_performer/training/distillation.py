@@ -12,7 +12,7 @@ Shapes: B batch, L positions, E model width.
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from itertools import cycle, islice
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -55,7 +55,7 @@ def distil(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     was_training = student.training
     student.eval()
-    for step, batch in enumerate(islice(cycle(batches), steps)):
+    for step, batch in enumerate(islice(chain.from_iterable(repeat(batches)), steps)):
         seen = _attention_of(teacher, batch)
         errors = torch.stack([_error(*each) for each in zip(layers, seen, strict=True)])
         if step % max(1, steps // 10) == 0:

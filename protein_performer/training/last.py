@@ -99,7 +99,7 @@ class SaveLast(Checkpoint):
         received = self._stop.received is not None
         self._asked = trainer.strategy.reduce_boolean_decision(received, all=False)
         if self._due or self._asked:
-            self._save(trainer, module)
+            self.save(trainer, module)
 
     def _end_saving(self, trainer: pl.Trainer) -> None:
         if self._saved:
@@ -109,7 +109,8 @@ class SaveLast(Checkpoint):
         if self._asked:
             raise Stopped(self._stop.received or signal.SIGTERM)
 
-    def _save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def save(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the file now, unless a weight is not finite."""
         self._due = False
         finite = all(bool(torch.isfinite(p).all()) for p in module.parameters())
         if not trainer.strategy.reduce_boolean_decision(finite):

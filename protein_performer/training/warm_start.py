@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
@@ -18,6 +19,7 @@ from protein_performer.inference.checkpoint import load_checkpoint
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
 from protein_performer.training.distillation import distil
+from protein_performer.training.last import SaveLast
 from protein_performer.training.module import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -161,15 +163,25 @@ def _distil(
 
 
 class ValidateFirst(pl.Callback):
-    """Validates before the first step: how good the weights are that a run begins with."""
+    """Validates before the first step: how good the weights are that a run begins with.
+
+    These weights may be the best of the run, so `best.ckpt` begins with them; and `last.ckpt`, so
+    that a run that is killed later does not distil again.
+    """
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step:
             return
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                callback._last_global_step_saved = -1  # Lightning takes step 0 for saved
         trainer.validating = True
         trainer.fit_loop.epoch_loop.val_loop.run()
         trainer.training = True
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, SaveLast):
+                callback.save(trainer, pl_module)
         assert isinstance(pl_module, LanguageModel)
         perplexity = pl_module.results["val/perplexity"]
         rank_zero_only(log.info)("before the first step: val ppl %.2f", perplexity)

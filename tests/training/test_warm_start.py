@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 from breaking import BrokenOff, assert_same_run, break_off
-from runs import compose_run, write_proteins
+from runs import compose_run, losses, write_proteins
 from tiny import RELU, SOFTMAX, tiny_config, tiny_network
 
 from protein_performer.alphabet import Alphabet
@@ -18,6 +18,8 @@ from protein_performer.training.warm_start import Donor, take_weights
 from train import train
 
 REFORMER = {"_target_": "protein_performer.attention.reformer.reformer.Reformer", "chunk": 4}
+
+SPOILING = "optimizer.lr=0.5"
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,43 @@ def test_a_resumed_run_does_not_begin_again(tmp_path, fasta, exact):
         train(compose_run(broken, fasta, *options, break_off(4)))
     train(compose_run(broken, fasta, *options, "ckpt_path=auto"))
     assert_same_run(broken, whole)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_run_killed_before_its_first_checkpoint_does_not_distil_again(
+    tmp_path, fasta, exact, step, caplog
+):
+    options = ("model=performer_relu", f"init_from={exact}", "distil=5", "callbacks.report=null")
+    options += ("callbacks.checkpoint.every_n_train_steps=4", "trainer.val_check_interval=2")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(compose_run(whole, fasta, *options))
+    with pytest.raises(BrokenOff):
+        train(compose_run(broken, fasta, *options, break_off(step)))
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    train(compose_run(broken, fasta, *options, "ckpt_path=auto"))
+    assert "distilling" not in caplog.text
+    assert_same_run(broken, whole)
+
+
+def test_weights_that_training_only_spoils_are_the_best(tmp_path, fasta, exact):
+    train(compose_run(tmp_path, fasta, "model=transformer", f"init_from={exact}", SPOILING))
+    theirs = torch.load(exact / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 0
+    for name, weight in best["state_dict"].items():
+        assert torch.equal(weight, theirs[name])
+
+
+@pytest.mark.parametrize("mode", [(), ("data.mode=stream", "data.buffer=64")], ids=str)
+def test_training_behind_a_distilling_without_effect_is_what_it_would_be(
+    tmp_path, fasta, exact, mode
+):
+    """An equal mechanism has no error to its teacher; its batches are not those of training."""
+    for steps in (0, 3):
+        options = ("model=transformer", f"init_from={exact}", f"distil={steps}", *mode)
+        train(compose_run(tmp_path / str(steps), fasta, *options))
+    assert losses(tmp_path / "0") == losses(tmp_path / "3")
 
 
 @pytest.mark.parametrize("attention", [SOFTMAX, RELU])
