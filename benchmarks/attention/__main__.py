@@ -29,6 +29,7 @@ from benchmarks.figures import figure_tables, machine_table, plain
 from benchmarks.machine import load_average, machine, threads
 from benchmarks.timing import spread
 from protein_performer.errors import UserError
+from protein_performer.reporting.tables import make_console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         compared = parities(sizes) if args.peers else []
     facts["load_average_after"] = load_average()
     rows = [*tables.step_figures(measured, sizes), *tables.derived(measured, sizes)]
-    console = Console()
+    console = make_console()
     console.print(machine_table(facts))
     for direction in BOTH:
         console.print(tables.section_table(measured, direction))
@@ -89,7 +90,7 @@ def _on_gpu(rounds: int, sizes: Sizes) -> dict[str, object]:
     meter = Cuda()
     facts = {**machine(), "gpu": torch.cuda.get_device_name(), "rounds": rounds}
     rows = measure_accelerator(meter, sizes, rounds)
-    console = Console()
+    console = make_console()
     console.print(machine_table(facts))
     console.print(accelerator_table(rows))
     return {"machine": facts, "rows": rows}

@@ -11,13 +11,13 @@ the first column, and N(0, 1) for v. An average of the values (uniform attention
 from collections.abc import Iterator
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.attention.parity import CAUSAL_EPSILON, SOFTMAX_EPSILON, peer_formula
 from protein_performer.attention.favor.projections import PROJECTIONS
+from protein_performer.reporting.tables import make_console
 
 LENGTH, HEADS, DIM, FEATURES = 1024, 8, 64, 256
 SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -56,7 +56,7 @@ def main() -> None:
             direction = "causal" if causal else "bidirectional"
             figures = (f"{each:.2f}" for each in errors(scale, causal))
             table.add_row(f"{scale:g}", direction, *figures)
-    Console().print(table)
+    make_console().print(table)
 
 
 if __name__ == "__main__":

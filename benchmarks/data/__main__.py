@@ -25,6 +25,7 @@ from benchmarks.figures import figure_tables, machine_table, plain
 from benchmarks.machine import load_average, machine
 from protein_performer.data.reading.sources import expand
 from protein_performer.errors import UserError
+from protein_performer.reporting.tables import make_console
 
 _SAMPLE = Path("data/trembl_sample.fasta.gz")
 _DISK_PER_TEXT = 1.8  # bytes on disk for a byte of the large source: compressed, and prepared
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
         _refuse(args, sizes, folder)
         figures = Measurement(folder, sizes, args.rounds, _progress()).run(args.source)
     facts["load_average_after"] = load_average()
-    Console().print(machine_table(facts), *figure_tables(figures), sep="\n")
+    make_console().print(machine_table(facts), *figure_tables(figures), sep="\n")
     return {"machine": facts, "figures": [plain(figure) for figure in figures]}
 
 

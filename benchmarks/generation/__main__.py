@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from benchmarks.timing import Cell, Key, interleave, spread
 from protein_performer.model.build import build_model
 from protein_performer.model.config import ModelConfig
 from protein_performer.model.transformer import ProteinTransformer
+from protein_performer.reporting.tables import make_console
 
 FAVOR = "protein_performer.attention.favor.favor.Favor"
 MECHANISMS: dict[str, dict[str, Any]] = {
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, object]:
                 "state_megabytes": sizes[key.name, key.length] / 1e6,
             }
         )
-    Console().print(_table(rows))
+    make_console().print(_table(rows))
     return {"machine": machine(), "rows": rows}
 
 

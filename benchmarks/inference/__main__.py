@@ -28,6 +28,7 @@ from protein_performer.attention.favor.favor import Favor
 from protein_performer.errors import UserError
 from protein_performer.model.config import TrunkConfig
 from protein_performer.model.transformer import ProteinTransformer
+from protein_performer.reporting.tables import make_console
 
 PEER = "EsmModel"
 KERNELS = ("relu", "softmax")
@@ -181,7 +182,7 @@ def _rows(
 
 
 def _print(facts: dict[str, object], rows: Sequence[dict[str, Any]]) -> None:
-    console = Console()
+    console = make_console()
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()))
     columns = ("residues", "precision", "model", "residues/s", f"{PEER}, residues/s", "ratio")
     table = Table(*columns, title="Embedding, one length a batch")
