@@ -197,7 +197,7 @@ def test_libraries_stay_where_they_belong(name):
 
 @pytest.mark.parametrize(
     ("library", "place"),
-    [(library, place) for library in LIBRARIES for place in LIBRARIES[library]],
+    [(library, place) for library in LIBRARIES for place in sorted(LIBRARIES[library])],
 )
 def test_every_allowance_is_in_use(library, place):
     users = (path for name, path in MODULES.items() if is_in(name, place))
