@@ -58,7 +58,7 @@ RECORDS = [
     ("content", "name"),
     [
         ((ENTRY + SECOND).encode(), "two.dat"),
-        (gzip.compress((ENTRY + SECOND).encode()), "two.dat.gz"),
+        (gzip.compress((ENTRY + SECOND).encode(), mtime=0), "two.dat.gz"),
         ((ENTRY + SECOND).replace("\n", "\r\n").encode(), "windows.dat"),
         ((ENTRY + SECOND).rstrip("\n").encode(), "no_final_newline.dat"),
         (f"\n{ENTRY}\n\n{SECOND}\n\n".encode(), "blank_lines_between.dat"),
