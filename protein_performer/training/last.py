@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 
 class SaveLast(Checkpoint):
-    """Writes `last.ckpt` every so many optimizer steps, at the last one, and when asked to stop.
+    """Writes `last.ckpt` every so many steps, with each `best.ckpt`, at the end, and when stopped.
+
+    With `best.ckpt`, so that no run has the one alone: it could neither go on nor begin again.
 
     Always between two optimizer steps: inside a window of gradient accumulation the gradients would
     be lost. And where a validation follows the step, behind it: a run that is killed in between
@@ -80,7 +82,10 @@ class SaveLast(Checkpoint):
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and self._between_steps:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        self._due |= _best_was_saved(trainer)
+        if self._between_steps:
             self._save_if_due(trainer, pl_module)
 
     @override
@@ -122,6 +127,13 @@ class SaveLast(Checkpoint):
             return
         trainer.save_checkpoint(self.path)
         self._saved = True
+
+
+def _best_was_saved(trainer: pl.Trainer) -> bool:
+    """Whether `best.ckpt` was written at this step; Lightning calls whoever saves in our order."""
+    savers = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    at_this_step = any(each._last_global_step_saved == trainer.global_step for each in savers)
+    return at_this_step and not trainer.sanity_checking
 
 
 def _is_last(trainer: pl.Trainer) -> bool:

@@ -16,6 +16,9 @@ from protein_performer.errors import UserError
 from train import train
 
 DROPOUT = ("model.dropout=0.2",)
+# Validations and with them best.ckpt come before last.ckpt is due, one inside a window.
+EARLY = ("trainer.val_check_interval=2", "callbacks.checkpoint.every_n_train_steps=5")
+INSIDE = ("trainer.val_check_interval=4", "callbacks.checkpoint.every_n_train_steps=5")
 REVERSIBLE = (*DROPOUT, "model.residual=reversible")
 WINDOWS = ("trainer.accumulate_grad_batches=3", "data.batch_tokens=1024", "model.dropout=0.2")
 STREAM = ("data.mode=stream", "data.buffer=64", "data.num_workers=1")  # 3 buffers an epoch
@@ -63,6 +66,9 @@ def whole(tmp_path_factory, fasta):
         (("trainer.val_check_interval=2",), break_off(4)),
         (("trainer.val_check_interval=2",), break_off(6, "val")),
         (("trainer.val_check_interval=2",), break_off(6, "test")),
+        (EARLY, break_off(2)),
+        (EARLY, break_off(3)),
+        ((*WINDOWS, *INSIDE), break_off(2)),
     ],
 )
 def test_a_run_broken_off_goes_on_as_if_nothing_had_been(tmp_path, fasta, whole, options, broken):
