@@ -1,21 +1,23 @@
 """Blocks of text -> columns of many records at once: the fast way from FASTA to tokens.
 
 Only FASTA blocks without any oddity are cut here, with a few operations on the whole block; any
-other block goes through Biopython, which thus decides whatever needs a decision.
+other block goes record by record through `fasta` or `flatfile`, which decide whatever needs a
+decision.
 
 Shapes: N records, R residues in all.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protein_performer.data.reading.fasta import as_lines, parse_lines, split_title
+from protein_performer.data.reading.fasta import parse_fasta, split_title
 from protein_performer.data.reading.flatfile import parse_flat
 from protein_performer.data.reading.record import ReadCounts, Record
-from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock
+from protein_performer.data.reading.text_blocks import TextBlock
 
 _NEWLINE, _SPACE, _HEADER, _BAR = b"\n >|"
 _IN_WORD = np.array([code not in b" |" for code in range(256)])
@@ -48,20 +50,18 @@ def parse_columns(block: TextBlock, counts: ReadCounts) -> Columns:
 
     Raises: UserError, as `fasta.parse_fasta` and `flatfile.parse_flat`.
     """
-    plain = _cut_plain(block)
+    plain = _cut_plain(block, counts)
     if plain is None:
-        return _columns(list(_parse_with_biopython(block, counts)), block.format)
-    _count(counts, plain)
+        return _columns(list(_parse_each(block, counts)), block.format)
     return Columns(_accessions(plain), plain.residues, plain.lengths)
 
 
 def parse_records(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:
     """The records of a block, one at a time; those before a fault are handed on."""
-    plain = _cut_plain(block)
+    plain = _cut_plain(block, counts)
     if plain is None:
-        yield from _parse_with_biopython(block, counts)
+        yield from _parse_each(block, counts)
         return
-    _count(counts, plain)
     sequences, begin = plain.residues.decode("ascii"), 0
     for title, length in zip(_titles(plain), plain.lengths.tolist(), strict=True):
         accession, description = split_title(title)
@@ -71,21 +71,18 @@ def parse_records(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:
 
 def record_place(block: TextBlock, index: int) -> str:
     """File and line of the record that is handed on as number `index` of a block, for errors."""
-    mark, kept = RECORD_ENDS[block.format]
-    begin, found = 0, 0
-    while True:
-        end = block.text.find(mark, begin)
-        part = block.text[begin : end + kept if end >= 0 else None]
-        found += sum(1 for _ in parse_records(block._replace(text=part), ReadCounts()))
-        if found > index or end < 0:
-            line = block.first_line + block.text.count(b"\n", 0, begin)
-            return f"{block.where}, line {line:,}"
-        begin = end + kept
+    found = 0
+    for begin, end in pairwise([*block.record_begins(), len(block.text)]):
+        record = block._replace(text=block.text[begin:end])
+        found += sum(1 for _ in parse_records(record, ReadCounts()))
+        if found > index:
+            break
+    return f"{block.where}, line {block.part(begin).first_line:,}"
 
 
-def _parse_with_biopython(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:
-    parse = parse_flat if block.format == "flat" else parse_lines
-    return parse(as_lines(block.text), block.where, counts, first_line=block.first_line)
+def _parse_each(block: TextBlock, counts: ReadCounts) -> Iterator[Record]:
+    parse = parse_flat if block.format == "flat" else parse_fasta
+    return parse(block.text, block.where, counts, first_line=block.first_line)
 
 
 def _columns(records: list[Record], format_: str) -> Columns:
@@ -107,8 +104,8 @@ class _Plain(NamedTuple):
     lengths: NDArray[np.int64]  # (N,)
 
 
-def _cut_plain(block: TextBlock) -> _Plain | None:
-    """The block, cut; None if it has any oddity."""
+def _cut_plain(block: TextBlock, counts: ReadCounts) -> _Plain | None:
+    """The block, cut and counted; None if it has any oddity."""
     text = block.text
     if block.format != "fasta" or not text.isascii() or any(odd in text for odd in _ODD):
         return None
@@ -127,12 +124,9 @@ def _cut_plain(block: TextBlock) -> _Plain | None:
     residues = b"".join([text[begin:end] for begin, end in bodies]).replace(b"\n", b"")
     if b" " in residues or b">" in residues:
         return None
+    counts.records += len(lengths)
+    counts.residues += len(residues)
     return _Plain(text, begins, title_ends, residues, lengths)
-
-
-def _count(counts: ReadCounts, plain: _Plain) -> None:
-    counts.records += len(plain.lengths)
-    counts.residues += len(plain.residues)
 
 
 def _titles(plain: _Plain) -> list[str]:

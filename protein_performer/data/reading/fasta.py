@@ -1,72 +1,49 @@
-"""FASTA text -> records, by Biopython's parser with the checks that it leaves out.
+"""FASTA text -> records, with nothing mended in silence."""
 
-Biopython skips text before the first header, takes a FASTQ file for an empty one, and removes
-spaces without a word. Here each line is looked at on its way to Biopython.
-"""
-
-import io
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator
-
-from Bio.SeqIO.FastaIO import SimpleFastaParser
+from collections.abc import Iterator
 
 from protein_performer.data.reading.record import ReadCounts, Record
 from protein_performer.errors import UserError
 
 
-def parse_fasta(lines: Iterable[str], where: str, counts: ReadCounts) -> Iterator[Record]:
-    """Records of a whole FASTA file, in order: the reference that faster ways must agree with.
+def parse_fasta(
+    text: bytes, where: str, counts: ReadCounts, *, first_line: int
+) -> Iterator[Record]:
+    r"""Records of some text that begins with a header, in order; those before a fault come first.
 
     Args:
-        lines: decoded as Latin-1 (any bytes are), line ends made one as Python's text files do.
+        text: whole records; read as Latin-1 (any bytes are). Only "\n" ends a line.
         where: the file's name, for errors.
         counts: where records and oddities are counted.
+        first_line: the number of the first line in its file.
 
-    Raises: UserError, naming the line, for text before the first header, a file without any
-        text, a header without an accession, `>` inside a line, a NUL byte.
+    Raises: UserError, naming the line, for a header without an accession, `>` inside a line, and a
+        NUL byte.
     """
-    found = yield from parse_lines(lines, where, counts, first_line=1)
-    if not found:
-        raise empty_file(where)
-
-
-def empty_file(where: str) -> UserError:
-    """The error of a file without records."""
-    return UserError(f"{where}: expected proteins, got an empty file. Was its download finished?")
-
-
-def parse_lines(
-    lines: Iterable[str], where: str, counts: ReadCounts, *, first_line: int
-) -> Generator[Record, None, bool]:
-    """Records of consecutive whole records whose first line has the number `first_line`.
-
-    Returns (as a generator does) whether there was any header.
-    """
-    checker = LineChecker(where, first_line)
-    title = None
-    parser = SimpleFastaParser(checker.pass_on(lines))  # type: ignore[no-untyped-call]
-    for title, sequence in parser:
-        line_number, spaced = checker.headers.popleft(), checker.spaced.popleft()
-        place = f"{where}, line {line_number:,}"
+    line = first_line
+    for entry in text.decode("latin-1").removeprefix(">").split("\n>"):
+        title, _, body = entry.partition("\n")
+        title, place = title.rstrip(), f"{where}, line {line:,}"
+        check_residues(body, where, line + 1)
         _check_title(title, place)
+        line += entry.count("\n") + 1
         accession, description = split_title(as_text(title))
-        sequence = "".join(sequence.split())
+        sequence = "".join(body.split())
         if not title.isascii():
             counts.note("non_ascii", f"{place} ({accession})")
         if not sequence:
             counts.note("empty", f"{place} ({accession})")
             continue
-        if spaced:
+        if any(len(each.split()) > 1 for each in body.split("\n")):
             counts.note("spaced", f"{place} ({accession})")
         counts.records += 1
         counts.residues += len(sequence)
         yield Record(accession, description, sequence)
-    return title is not None
 
 
-def as_lines(text: bytes) -> Iterable[str]:
-    r"""The lines of some text, each with its "\n"; nothing else ends a line."""
-    return io.StringIO(text.decode("latin-1"), newline="\n")
+def empty_file(where: str) -> UserError:
+    """The error of a file without records."""
+    return UserError(f"{where}: expected proteins, got an empty file. Was its download finished?")
 
 
 def split_title(title: str) -> tuple[str, str]:
@@ -106,50 +83,20 @@ def as_text(latin1: str) -> str:
         return latin1
 
 
-class LineChecker:
-    """Looks at each line on its way to Biopython, and remembers what that does not report."""
-
-    def __init__(self, where: str, first_line: int) -> None:
-        self.where = where
-        self.line_number = first_line - 1
-        self.headers: deque[int] = deque()  # line numbers of headers that are not yet records
-        self.spaced: deque[bool] = deque()  # of the same records: white space inside a line?
-
-    def look_at(self, text: bytes) -> None:
-        """Raise what `pass_on` raises, for whole lines that make no record."""
-        for _ in self.pass_on(as_lines(text)):
-            pass
-
-    def pass_on(self, lines: Iterable[str]) -> Iterator[str]:
-        """The same lines, each checked."""
-        started = False
-        for line in lines:
-            self.line_number += 1
-            if line[0] == ">":
-                started = True
-                self.headers.append(self.line_number)
-                self.spaced.append(False)
-            elif started:
-                self._check_residues(line)
-            elif line.strip():
-                raise not_proteins(line, self._place)
-            yield line
-
-    @property
-    def _place(self) -> str:
-        return f"{self.where}, line {self.line_number:,}"
-
-    def _check_residues(self, line: str) -> None:
+def check_residues(lines: str, where: str, first_line: int) -> None:
+    """Raise UserError for lines of residues with a NUL byte or `>` in them, naming the first."""
+    if "\0" not in lines and ">" not in lines:
+        return
+    for number, line in enumerate(lines.split("\n"), start=first_line):
+        place = f"{where}, line {number:,}"
         if "\0" in line:
-            raise UserError(f"{self._place}: expected residues, got {_shown(line)}. {_NUL}")
+            raise UserError(f"{place}: expected residues, got {_shown(line)}. {_NUL}")
         if ">" in line:
             raise UserError(
-                f"{self._place}: expected residues, got '>' inside the line ({_shown(line)}). A"
-                " line break before the header was probably lost, as when files that do not end in"
-                " one are joined; or the file goes on as FASTQ, and these are qualities."
+                f"{place}: expected residues, got '>' inside the line ({_shown(line)}). A line"
+                " break before the header was probably lost, as when files that do not end in one"
+                " are joined; or the file goes on as FASTQ, and these are qualities."
             )
-        if len(line.split()) > 1:
-            self.spaced[-1] = True
 
 
 _SHOWN = 40  # letters of a faulty line in an error

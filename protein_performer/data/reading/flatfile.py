@@ -6,7 +6,7 @@ lines that it does not know (the curators' `**` lines) or refuses cannot stop th
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from Bio import SwissProt
@@ -21,16 +21,14 @@ _END = "//\n"
 _FULL_NAME = re.compile(r"Full=([^;{]+)")
 
 
-def parse_flat(
-    lines: Iterable[str], where: str, counts: ReadCounts, *, first_line: int = 1
-) -> Iterator[Record]:
-    """Records of whole entries, in order, one at a time.
+def parse_flat(text: bytes, where: str, counts: ReadCounts, *, first_line: int) -> Iterator[Record]:
+    r"""Records of whole entries, in order, one at a time.
 
     The description is made as UniProt's FASTA headers begin: recommended name, then `OS=` and the
     organism.
 
     Args:
-        lines: decoded as Latin-1.
+        text: of the entries, read as Latin-1. Only "\n" ends a line.
         where: the file's name, for errors.
         counts: where records and oddities are counted.
         first_line: the number of the first line in its file.
@@ -39,7 +37,7 @@ def parse_flat(
         accession, is no flat-file entry at all, or whose sequence is not as long as its SQ line
         says.
     """
-    for line_number, entry in _entries(lines, first_line):
+    for line_number, entry in _entries(text, first_line):
         place = f"{where}, entry at line {line_number:,}"
         parsed = _parse_entry(entry, place)
         record = _record(parsed, place)
@@ -54,10 +52,11 @@ def parse_flat(
         yield record
 
 
-def _entries(lines: Iterable[str], first_line: int) -> Iterator[tuple[int, list[str]]]:
+def _entries(text: bytes, first_line: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and lines of each entry, without the lines that no record needs."""
     entry: list[str] = []
     begin = first_line
+    lines = io.StringIO(text.decode("latin-1"), newline="\n")
     for number, line in enumerate(lines, start=first_line):
         if line.isspace() and not entry:
             begin = number + 1

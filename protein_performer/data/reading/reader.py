@@ -5,7 +5,6 @@ which may lie in two processes: `read_from` (inflate and cut) and `columns.parse
 """
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from protein_performer.addresses import public_address
 from protein_performer.data.reading.columns import parse_records
 from protein_performer.data.reading.record import ReadCounts, Record
 from protein_performer.data.reading.sources import Source, expand, inflated
-from protein_performer.data.reading.text_blocks import RECORD_ENDS, TextBlock, cut_blocks
+from protein_performer.data.reading.text_blocks import TextBlock, cut_blocks
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,8 @@ def read_records(
 
     Returns: an iterator; missing files are noticed before it is returned.
     Raises: UserError, naming file and line, for whatever cannot be read without guessing: no
-        record is handed on from behind such a place. See `fasta.parse_fasta`,
-        `flatfile.parse_flat`, `sources.inflated`.
+        record is handed on from behind such a place. See `text_blocks.cut_blocks`,
+        `fasta.parse_fasta`, `flatfile.parse_flat`, `sources.inflated`.
     """
     return _records(expand(sources), counts)
 
@@ -92,7 +91,7 @@ def read_from(names: Sequence[str], start: Place, counts: ReadCounts) -> Iterato
             place = place._replace(text=place.text + len(block.text))
             if place.text > skipped:
                 cut = skipped - place.text + len(block.text)
-                yield PlacedBlock(behind_cut(block, cut) if cut > 0 else block, place)
+                yield PlacedBlock(block.part(max(0, cut)), place)
         place = Place(source + 1)
 
 
@@ -101,25 +100,13 @@ def first_records(blocks: Iterable[PlacedBlock], count: int) -> Iterator[PlacedB
     if count < 1:
         return
     for block, behind in blocks:
-        begins = _record_begins(block)
+        begins = block.record_begins()
         if len(begins) > count:
             cut = begins[count]
             place = behind._replace(text=behind.text - len(block.text) + cut)
-            yield PlacedBlock(block._replace(text=block.text[:cut]), place)
+            yield PlacedBlock(block.part(0, cut), place)
             return
         yield PlacedBlock(block, behind)
         count -= len(begins)
         if count == 0:  # before another block is read
             return
-
-
-def _record_begins(block: TextBlock) -> list[int]:
-    mark, kept = RECORD_ENDS[block.format]
-    found = (each.start() + kept for each in re.finditer(re.escape(mark), block.text))
-    return [0, *(begin for begin in found if begin < len(block.text))]
-
-
-def behind_cut(block: TextBlock, cut: int) -> TextBlock:
-    """The block without its first bytes, which are whole records."""
-    lines = block.text.count(b"\n", 0, cut)
-    return block._replace(text=block.text[cut:], first_line=block.first_line + lines)

@@ -4,18 +4,19 @@ Cutting costs little beside inflating, so that one reader can feed several parse
 """
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from protein_performer.data.reading.fasta import LineChecker, empty_file, not_proteins
+from protein_performer.data.reading.fasta import check_residues, empty_file, not_proteins
 from protein_performer.errors import UserError
 
 Format = Literal["fasta", "flat", "text"]
 
 # In front of each record but the first: what a cut is made behind.
-RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
+_RECORD_ENDS: dict[Format, tuple[bytes, int]] = {"fasta": (b"\n>", 1), "flat": (b"\n//\n", 4)}
 _BLANK = bytes(code for code in range(256) if chr(code).isspace())
 _AT_LEAST = 1 << 16  # bytes of a block: many records, so that the cost of a block does not count
 _ENOUGH = (
@@ -44,6 +45,17 @@ class TextBlock(NamedTuple):
     where: str
     first_line: int
 
+    def record_begins(self) -> list[int]:
+        """Where each record begins in the text."""
+        mark, kept = _RECORD_ENDS[self.format]
+        found = (each.start() + kept for each in re.finditer(re.escape(mark), self.text))
+        return [0, *(begin for begin in found if begin < len(self.text))]
+
+    def part(self, begin: int, end: int | None = None) -> "TextBlock":
+        """The records between two places of the text, as a block."""
+        line = self.first_line + self.text.count(b"\n", 0, begin)
+        return self._replace(text=self.text[begin:end], first_line=line)
+
 
 def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
     """Cut a file's bytes between records, holding a chunk and the longest record.
@@ -59,15 +71,15 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
     limit = record_limit()
     pieces = _until_failure(unix_line_ends(chunks), failures)
     format_, head, line = _begin(pieces, where, failures)
-    mark, kept = RECORD_ENDS[format_]
-    tail, waiting = [head], len(head)
+    mark, kept = _RECORD_ENDS[format_]
+    tail, waiting, too_long = [head], len(head), False
     for piece in pieces:
         waiting += len(piece)
         cut = _last_cut(tail[-1], piece, mark, kept) if waiting >= _AT_LEAST else None
         if cut is None:
             tail.append(piece)
-            if waiting > limit:
-                failures.append(_too_long(tail, mark, kept, where, line))
+            too_long = waiting > limit
+            if too_long:
                 break
             continue
         text = b"".join([*tail, piece[:cut]])
@@ -75,19 +87,32 @@ def cut_blocks(chunks: Iterator[bytes], where: str) -> Iterator[TextBlock]:
         yield TextBlock(text, format_, where, line)
         # Three times as fast as text.count(b"\n"), which would be a tenth of all the reading.
         line += int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n")))
-    rest = b"".join(tail)
-    if not failures:
-        if rest:
-            rest += b"" if rest.endswith(b"\n") else b"\n"
-            yield TextBlock(rest, format_, where, line)
+    rest = TextBlock(b"".join(tail), format_, where, line)
+    if not failures and not too_long:
+        if rest.text:
+            end = b"" if rest.text.endswith(b"\n") else b"\n"
+            yield rest._replace(text=rest.text + end)
         return
-    cut = _last_cut(b"", rest, mark, kept) or 0
+    cut = _last_cut(b"", rest.text, mark, kept) or 0
     if cut:
-        yield TextBlock(rest[:cut], format_, where, line)
-    if format_ == "fasta" and len(rest) - cut <= limit:
-        line += rest.count(b"\n", 0, cut)
-        LineChecker(where, line).look_at(rest[cut : rest.rfind(b"\n") + 1])
-    raise failures[0]
+        yield rest.part(0, cut)
+    raise _unfinished(rest.part(cut), limit, failures)
+
+
+def _unfinished(record: TextBlock, limit: int, failures: list[UserError]) -> UserError:
+    """What is wrong with a record that the text ends in."""
+    if not failures:
+        start = record.text[:_SHOWN].split(b"\n")[0].decode("latin-1")
+        return UserError(
+            f"{record.where}, line {record.first_line:,}: expected a record of at most"
+            f" {limit / 1e6:g} MB of text, and the one that begins {start!r} has more. Is the file"
+            f" damaged, or meant to fill the memory? If it is right, set {LIMIT_VARIABLE} to more"
+            " megabytes."
+        )
+    if record.format == "fasta":  # of whole lines
+        body = record.text.rpartition(b"\n")[0].partition(b"\n")[2]
+        check_residues(body.decode("latin-1"), record.where, record.first_line + 1)
+    return failures[0]
 
 
 def record_limit() -> int:
@@ -100,19 +125,6 @@ def record_limit() -> int:
         return int(float(stated) * 1e6)
     except (ValueError, OverflowError):
         raise UserError(f"{LIMIT_VARIABLE}: expected megabytes, got {stated!r}") from None
-
-
-def _too_long(tail: list[bytes], mark: bytes, kept: int, where: str, line: int) -> UserError:
-    text = b"".join(tail)
-    found = text.rfind(mark)
-    begin = found + kept if found >= 0 else 0
-    line += text.count(b"\n", 0, begin)
-    start = text[begin : begin + _SHOWN].split(b"\n")[0].decode("latin-1")
-    return UserError(
-        f"{where}, line {line:,}: expected a record of at most {record_limit() / 1e6:g} MB of text,"
-        f" and the one that begins {start!r} has more. Is the file damaged, or meant to fill the"
-        f" memory? If it is right, set {LIMIT_VARIABLE} to more megabytes."
-    )
 
 
 def unix_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
