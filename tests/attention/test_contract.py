@@ -277,9 +277,16 @@ def test_a_default_device_draws_the_same_numbers(name, causal):
         elsewhere = build(name, causal)
         if hasattr(elsewhere, "redraw_"):
             elsewhere.redraw_(2)
-    for one, other in zip(elsewhere.buffers(), build(name, causal).buffers(), strict=True):
+    here, redrawn = build(name, causal), build(name, causal)
+    for one, other in zip(elsewhere.buffers(), here.buffers(), strict=True):
         assert one.is_meta
         assert one.shape == other.shape
+    if hasattr(here, "redraw_"):
+        here.redraw_(2)
+        with torch.device("meta"):
+            redrawn.redraw_(2)
+    for one, other in zip(redrawn.buffers(), here.buffers(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", sorted(BIDIRECTIONAL_ONLY))

@@ -104,7 +104,7 @@ class Favor(Mechanism):
         self.redraw_count.fill_(count)
         rows, dim = self.projection.shape[-2:]
         if self.options.projection is None:
-            self.projection.copy_(torch.eye(dim))
+            self.projection.copy_(torch.eye(dim, device="cpu"))
             return
         draw = PROJECTIONS[self.options.projection]
         generator = stream(self.spec.seed, self.spec.layer, count)
