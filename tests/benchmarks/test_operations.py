@@ -6,6 +6,8 @@ import torch
 from benchmarks.attention.measure import executed_operations
 from benchmarks.attention.mechanisms import attention_step
 from benchmarks.attention.sizes import QUICK
+from protein_performer.attention.favor.favor import Favor
+from protein_performer.attention.protocol import LayerSpec
 
 
 def test_products_count_and_nothing_else():
@@ -27,3 +29,18 @@ def test_the_bidirectional_schedule_executes_twelve_products(name):
     assert executed_operations(attention_step(name, False, length, QUICK)) == pytest.approx(
         expected, rel=0.02
     )
+
+
+def test_rows_that_are_computed_again_cost_in_proportion_to_their_length():
+    """The CPU's causal schedule does so where all that a query may see underflows."""
+    favor = Favor(LayerSpec(2, 16, causal=True), feature_map="softmax", num_features=32)
+
+    def step(length, scale):
+        generator = torch.Generator().manual_seed(0)
+        q, k, v = torch.randn(3, 1, 2, length, 16, generator=generator)
+        q, k, v = (x.requires_grad_() for x in (q * scale, k * scale, v))
+        return lambda: favor(q, k, v, key_mask=None).sum().backward()
+
+    short, long = (executed_operations(step(length, 150)) for length in (1024, 4096))
+    assert short > 1.5 * executed_operations(step(1024, 1))  # they are computed again
+    assert long < 4.5 * short

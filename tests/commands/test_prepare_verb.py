@@ -114,6 +114,12 @@ def test_the_same_command_many_times_at_once_makes_one_folder(tmp_path: Path) ->
     command = [sys.executable, "-m", "protein_performer.cli", "prepare", str(source)]
     runs = [subprocess.Popen([*command, str(tmp_path / "out"), "--workers", "0"]) for _ in range(3)]
     assert [run.wait() for run in runs] == [0, 0, 0]
+    assert cli.main([*command[3:], str(tmp_path / "alone"), "--workers", "0"]) == 0
+    alone, out = (
+        {path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+        for top in (tmp_path / "alone", tmp_path / "out")
+    )
+    assert alone == out
     assert verify(tmp_path / "out").proteins == 300
     assert {"report.json", "report.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert not list(tmp_path.glob("**/*.partial"))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pytorch_lightning.plugins.precision import HalfPrecision
 from torch import nn
 from torch.testing import assert_close
 
@@ -181,13 +182,21 @@ def test_padding_inside_a_row_is_as_if_it_were_cut_out(convolution, causal):
 
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal"])
 def test_positions_stay_exact_in_a_model_of_bfloat16(positions):
-    """In bfloat16 frequencies, positions beyond 256 run together: 0.3 of the angles' range."""
+    """In bfloat16 frequencies, positions beyond 256 run together: 0.3 of the angles' range.
+
+    As `precision=bf16-true` casts it, and calls it, with bfloat16 for the default dtype.
+    """
     exact = make_model(positions=positions, dtype=torch.float32)
-    cast = make_model(positions=positions, dtype=torch.float32).to(torch.bfloat16)
+    precision = HalfPrecision("bf16-true")
+    with precision.module_init_context():
+        cast = make_model(positions=positions, dtype=torch.float32)
+    cast = precision.convert_module(cast)
     where = torch.arange(2000)[None]
     name = "rotary" if positions == "rotary" else "added_positions"
-    wanted, got = getattr(exact, name)(where), getattr(cast, name)(where)
+    wanted = getattr(exact, name)(where)
+    with precision.forward_context():
+        got = getattr(cast, name)(where)
+        assert cast(random_tokens(2, 9)).dtype == torch.bfloat16
     for a, b in zip(wanted, got, strict=True):
         assert torch.equal(a, b)
-    assert cast(random_tokens(2, 9)).dtype == torch.bfloat16
     assert getattr(cast.float(), name).frequencies.dtype == torch.float32

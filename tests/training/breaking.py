@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 
 import pytorch_lightning as pl
 import torch
@@ -19,10 +21,11 @@ class BreakOff(pl.Callback):
         step: optimizer steps taken.
         where: `train`, before the next batch; `val`, in the middle of a validation; `test`.
         batches: of these to let pass first.
+        kill: the process, as kill -9 does; else raise BrokenOff.
     """
 
-    def __init__(self, step, where="train", batches=0):
-        self.step, self.where, self.batches = step, where, batches
+    def __init__(self, step, where="train", batches=0, kill=False):
+        self.step, self.where, self.batches, self.kill = step, where, batches, kill
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self._break(trainer, "train")
@@ -36,6 +39,8 @@ class BreakOff(pl.Callback):
     def _break(self, trainer, where):
         if where == self.where and trainer.global_step == self.step:
             if not self.batches:
+                if self.kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
                 raise BrokenOff
             self.batches -= 1
 
@@ -50,11 +55,11 @@ class TimeIsUp(pl.Callback):
         trainer.should_stop = trainer.should_stop or batch_idx >= self.batch
 
 
-def break_off(step, where="train", batches=0):
+def break_off(step, where="train", batches=0, kill=False):
     """The override that breaks a run off."""
     return (
         "+callbacks.broken={_target_: breaking.BreakOff,"
-        f" step: {step}, where: {where}, batches: {batches}}}"
+        f" step: {step}, where: {where}, batches: {batches}, kill: {kill}}}"
     )
 
 

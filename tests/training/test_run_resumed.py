@@ -191,6 +191,25 @@ def test_a_damaged_checkpoint_is_one_message(tmp_path, fasta):
         train(compose_run(tmp_path / "run", fasta, f"ckpt_path={tmp_path / 'torn.ckpt'}"))
 
 
+@pytest.mark.parametrize("where", ["val", "test"])
+def test_a_process_killed_behind_its_last_step_reports_what_it_would_have(
+    tmp_path, fasta, whole, where
+):
+    """Nothing is written as a killed process ends: neither curves nor a checkpoint."""
+    options = ("trainer.val_check_interval=2",)
+    killed = (*BASE, *options, break_off(6, where, kill=True))
+    code = "from runs import compose_run; from train import train\n" + (
+        f"train(compose_run({str(tmp_path)!r}, {str(fasta)!r}, *{killed!r}))"
+    )
+    places = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "training")])
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=False)
+    assert ended.returncode == -9
+    assert not (tmp_path / "metrics.json").exists()
+    train(compose_run(tmp_path, fasta, *BASE, *options, "ckpt_path=auto"))
+    assert_same_run(tmp_path, whole(*options))
+
+
 SLOWLY = (
     *("trainer.max_steps=100000", "trainer.max_time=null", "schedule=constant"),
     *("trainer.val_check_interval=100000", "callbacks.checkpoint.every_n_train_steps=100000"),
