@@ -18,7 +18,7 @@ from typing import Any, get_args
 from rich.console import Console
 
 from protein_performer.alphabet import Alphabet, ResiduePolicy
-from protein_performer.data.fetching.byte_bar import byte_bar
+from protein_performer.data.fetching.transfer import byte_bar
 from protein_performer.data.manifest import open_split, verify
 from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.preparing.pipeline import lock_of, prepare

@@ -98,7 +98,7 @@ def test_gives_up_keeps_the_part_and_goes_on_when_called_again(
         url, target = f"{site.url}/f.gz", tmp_path / "f.gz"
         with pytest.raises(UserError, match=r"broke again and again.*goes on"):
             download(url, target, retry=retry, progress=False)
-        assert folder_holds(tmp_path) == ["f.gz.part", "f.gz.part.tag"]
+        assert folder_holds(tmp_path) == ["f.gz.part", "f.gz.part.note"]
         download(url, target, retry=retry, progress=False)
     assert target.read_bytes() == CONTENT
     assert site.asked[-1][1].startswith("bytes=") or not ranges
@@ -121,7 +121,7 @@ def test_a_part_longer_than_the_file_is_fetched_anew(tmp_path: Path, retry: Logg
     (tmp_path / "f.gz.part").write_bytes(CONTENT + b"more")
     with serve(Site(files={"/f.gz": CONTENT})) as site:
         url, target = f"{site.url}/f.gz", tmp_path / "f.gz"
-        (tmp_path / "f.gz.part.tag").write_text(f'"{MD5}"')
+        (tmp_path / "f.gz.part.note").write_text(f'"{MD5}"')
         download(url, target, retry=retry, progress=False)
     assert target.read_bytes() == CONTENT
 

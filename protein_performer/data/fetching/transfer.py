@@ -1,20 +1,21 @@
-"""Large files over HTTP that arrive whole or not at all, and go on after a break."""
+"""Files that arrive whole or not at all, go on after a break, and say where they are from."""
 
 import hashlib
+import json
 import logging
 import os
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rich.progress import Progress, TaskID
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 from urllib3.util import Retry
 
 from protein_performer.addresses import public_address
-from protein_performer.data.fetching.byte_bar import byte_bar
 from protein_performer.data.reading.http_client import RETRY, read_pieces
 from protein_performer.errors import UserError
-from protein_performer.files import locked
+from protein_performer.files import locked, replacing
 
 log = logging.getLogger(__name__)
 
@@ -52,22 +53,51 @@ def download(
         expected (these are thrown away).
     """
     target = Path(target)
-    if target.exists():
-        return _keep(target, expected)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f".{target.name}.lock")), byte_bar(shown=progress) as bar:
-        if target.exists():  # another process was faster
-            return _keep(target, expected)
-        part = _Part(target)
+
+    def fill(part: Part) -> None:
         if expected is None or part.size != expected.size:
-            part.fetch(url, retry, bar, bar.add_task(target.name, total=None))
+            _fetch(part, url, retry, progress)
         if expected is not None:
-            part.verify(url, expected)
-        part.finish()
+            _verify(part, url, expected)
+
+    return fetch_once(target, fill, lambda: _keep(target, expected))
+
+
+def fetch_once(target: Path, fill: Callable[["Part"], None], keep: Callable[[], None]) -> Path:
+    """Have one process fill a file's part and give it its name; if it is there, `keep` it."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f".{target.name}.lock")):
+            if not target.exists():  # no other process was faster
+                part = Part(target)
+                fill(part)
+                with part.open() as file:
+                    os.fsync(file.fileno())
+                part.path.replace(target)
+                part.note_path.unlink(missing_ok=True)
+                return target
+    keep()
     return target
 
 
-def _keep(target: Path, expected: Expected | None) -> Path:
+def write_origin(target: Path, **facts: str | int) -> None:
+    """Say where a file is from, in the file beside it."""
+    with replacing(origin_path(target)) as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def origin_path(target: Path) -> Path:
+    """The file beside another one that says where that is from."""
+    return target.with_name(target.name + ".json")
+
+
+def byte_bar(*, shown: bool = True) -> Progress:
+    """A bar whose tasks count bytes, with their speed and the time that is left."""
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, disable=not shown)
+
+
+def _keep(target: Path, expected: Expected | None) -> None:
     size = target.stat().st_size
     if expected is not None and size != expected.size:
         raise UserError(
@@ -76,72 +106,79 @@ def _keep(target: Path, expected: Expected | None) -> Path:
             " one, or go on using it."
         )
     log.info("%s is there already (%s bytes)", target, f"{size:,}")
-    return target
 
 
-class _Part:
-    """The bytes that have arrived, and the tag of the file that they are of."""
+class Part:
+    """What has arrived of a file, and a note that says of what file, or how far that is."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = target.with_name(target.name + ".part")
-        self.tag_path = target.with_name(target.name + ".part.tag")
+        self.note_path = target.with_name(target.name + ".part.note")
 
     @property
     def size(self) -> int:
-        """Bytes that have arrived; 0 where it is not known of which state of the file."""
-        known = self.path.exists() and self.tag_path.exists()
-        return self.path.stat().st_size if known else 0
+        """Bytes that have arrived."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
-    def fetch(self, url: str, retry: Retry, bar: Progress, task: TaskID) -> None:
-        """Get all bytes, however often the connection breaks."""
-        begin = self.size
-        tag = self.tag_path.read_text() if begin else ""
-        pieces = read_pieces(url, begin if tag else 0, tag, retry=retry)
-        head = next(pieces)  # nothing is written where the server refuses
-        with open_part(self.path) as file:
-            for piece in chain([head], pieces):
-                if not piece.content:  # an answer begins
-                    file.seek(piece.begin)
-                    file.truncate()
-                    self.tag_path.write_text(piece.tag)
-                    bar.update(task, total=piece.size)
-                file.write(piece.content)
-                bar.update(task, completed=file.tell())
+    @property
+    def note(self) -> str:
+        """What was noted last; "" if nothing was."""
+        return self.note_path.read_text() if self.note_path.exists() else ""
 
-    def verify(self, url: str, expected: Expected) -> None:
-        """Compare size and MD5 with the publisher's; throw the bytes away if they differ."""
-        size = self.path.stat().st_size
-        md5 = _md5(self.path) if size == expected.size else "not computed"
-        if (size, md5) != (expected.size, expected.md5.lower()):
-            self.path.unlink()
-            self.tag_path.unlink(missing_ok=True)
+    @note.setter
+    def note(self, text: str) -> None:
+        with replacing(self.note_path) as partial:
+            partial.write_text(text)
+
+    def open(self) -> BinaryIO:
+        """Open what has arrived, to read and write; made if it is not there.
+
+        Raises: UserError where it is a link: what that points at is not ours to write.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            return os.fdopen(os.open(self.path, flags, 0o666), "r+b")
+        except OSError as error:
             raise UserError(
-                f"{public_address(url)}: expected {expected.size:,} bytes with MD5 {expected.md5},"
-                f" got {size:,} with MD5 {md5}. The bytes were thrown away. They were damaged on"
-                " their way, or a new release appeared meanwhile: run the same command again."
-            )
+                f"{self.path}: expected a file of bytes that have arrived, which cannot be opened"
+                f" ({error.strerror}). Remove it, or name another folder."
+            ) from None
 
-    def finish(self) -> None:
-        """Give the file its name, in one step, once it is on the disk."""
-        with self.path.open("r+b") as file:
-            os.fsync(file.fileno())
-        self.path.replace(self.target)
-        self.tag_path.unlink(missing_ok=True)
+    def throw_away(self) -> None:
+        """Remove what has arrived."""
+        self.path.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
 
 
-def open_part(path: Path) -> BinaryIO:
-    """Open a file that grows under its own name, to read and write; made if it is not there.
+def _fetch(part: Part, url: str, retry: Retry, progress: bool) -> None:
+    """Get all bytes, however often the connection breaks; the note is the tag of their file."""
+    tag = part.note
+    pieces = read_pieces(url, part.size if tag else 0, tag, retry=retry)
+    head = next(pieces)  # nothing is written where the server refuses
+    with part.open() as file, byte_bar(shown=progress) as bar:
+        task = bar.add_task(part.target.name, total=None)
+        for piece in chain([head], pieces):
+            if not piece.content:  # an answer begins
+                file.seek(piece.begin)
+                file.truncate()
+                part.note = piece.tag
+                bar.update(task, total=piece.size)
+            file.write(piece.content)
+            bar.update(task, completed=file.tell())
 
-    Raises: UserError where it is a link: what that points at is not ours to write.
-    """
-    try:
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
-    except OSError as error:
+
+def _verify(part: Part, url: str, expected: Expected) -> None:
+    """Compare size and MD5 with the publisher's; throw the bytes away if they differ."""
+    size = part.size
+    md5 = _md5(part.path) if size == expected.size else "not computed"
+    if (size, md5) != (expected.size, expected.md5.lower()):
+        part.throw_away()
         raise UserError(
-            f"{path}: expected a file of bytes that have arrived, which cannot be opened"
-            f" ({error.strerror}). Remove it, or name another folder."
-        ) from None
+            f"{public_address(url)}: expected {expected.size:,} bytes with MD5 {expected.md5},"
+            f" got {size:,} with MD5 {md5}. The bytes were thrown away. They were damaged on"
+            " their way, or a new release appeared meanwhile: run the same command again."
+        )
 
 
 def _md5(path: Path) -> str:

@@ -3,7 +3,6 @@
 Data of UniProt are CC BY 4.0: cite the UniProt Consortium.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -14,10 +13,14 @@ from typing import Literal, NamedTuple
 from urllib3.util import Retry
 
 from protein_performer.addresses import below, public_address
-from protein_performer.data.fetching.transfer import Expected, download
+from protein_performer.data.fetching.transfer import (
+    Expected,
+    download,
+    origin_path,
+    write_origin,
+)
 from protein_performer.data.reading.http_client import RETRY, read_whole
 from protein_performer.errors import UserError
-from protein_performer.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +56,13 @@ def read_release(folder: str, retry: Retry = RETRY) -> Release:
         raise UserError(
             f"{public_address(url)}: expected XML (metalink), got {text[:40]!r} ({error})"
         ) from None
-    files = {file.get("name", ""): _expected(file) for file in root.iter() if _tag(file) == "file"}
-    known = {name: expected for name, expected in files.items() if expected is not None}
-    version = next((each.text or "" for each in root.iter() if _tag(each) == "version"), "")
-    return Release(version.strip(), known)
+    files = {}
+    for file in root.iterfind(".//{*}file"):  # versions 3 and 4 differ in the namespace
+        size = file.findtext("{*}size", "").strip()
+        md5 = file.findtext(".//{*}hash[@type='md5']", "").strip()
+        if size.isdigit() and md5:
+            files[file.get("name", "")] = Expected(int(size), md5.lower())
+    return Release(root.findtext(".//{*}version", "").strip(), files)
 
 
 def download_release(
@@ -85,9 +91,8 @@ def download_release(
     """
     file = f"uniprot_{'sprot' if name == 'swissprot' else name}.{format}.gz"
     path = Path(folder) / file
-    origin_path = path.with_name(path.name + ".json")
-    if path.exists() and origin_path.exists():
-        log.info("%s is there already: %s", path, origin_path.read_text())
+    if path.exists() and origin_path(path).exists():
+        log.info("%s is there already: %s", path, origin_path(path).read_text())
         return path
     source = source or KNOWLEDGEBASE
     release = read_release(source, retry)
@@ -99,9 +104,7 @@ def download_release(
     url, expected = below(source, file), release.files[file]
     _announce(path, url, expected, release.version)
     download(url, path, expected=expected, retry=retry, progress=progress)
-    origin = {"url": public_address(url), "release": release.version, **expected._asdict()}
-    with replacing(origin_path) as partial:
-        partial.write_text(json.dumps(origin, indent=2) + "\n")
+    write_origin(path, url=public_address(url), release=release.version, **expected._asdict())
     return path
 
 
@@ -112,29 +115,11 @@ def _announce(path: Path, url: str, expected: Expected, version: str) -> None:
     there = sum(each.stat().st_size for each in (part, path) if each.exists())
     missing, free = max(0, expected.size - there), shutil.disk_usage(path.parent).free
     log.info(
-        "fetching %s of release %s (%.3g GB, of which %.3g are missing) from %s into %s",
-        *(
-            path.name,
-            version or "unknown",
-            expected.size / 1e9,
-            missing / 1e9,
-            public_address(url),
-            path.parent,
-        ),
+        f"fetching {path.name} of release {version or 'unknown'} ({expected.size / 1e9:.3g} GB, of"
+        f" which {missing / 1e9:.3g} are missing) from {public_address(url)} into {path.parent}"
     )
     if missing > free:
         raise UserError(
             f"{path.parent}: expected {missing:,} bytes free on its disk for {path.name}, got"
             f" {free:,}. Name a folder on a larger one."
         )
-
-
-def _expected(file: ElementTree.Element) -> Expected | None:
-    stated = {(_tag(each), each.get("type")): (each.text or "").strip() for each in file.iter()}
-    size, md5 = stated.get(("size", None), ""), stated.get(("hash", "md5"), "")
-    return Expected(int(size), md5.lower()) if size.isdigit() and md5 else None
-
-
-def _tag(element: ElementTree.Element) -> str:
-    """The name without its namespace: versions 3 and 4 of the format differ in that."""
-    return element.tag.rpartition("}")[2]

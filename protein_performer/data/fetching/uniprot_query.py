@@ -17,10 +17,14 @@ from rich.progress import Progress
 from urllib3.util import Retry
 
 from protein_performer.addresses import public_address
-from protein_performer.data.fetching.transfer import open_part
+from protein_performer.data.fetching.transfer import (
+    Part,
+    fetch_once,
+    origin_path,
+    write_origin,
+)
 from protein_performer.data.reading.http_client import RETRY, read_whole
 from protein_performer.errors import UserError
-from protein_performer.files import locked, replacing
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
 
 class _State(NamedTuple):
-    """How far a query has come; lies beside the pages that have arrived."""
+    """How far a query has come; noted beside the pages that have arrived."""
 
     first: str  # public address of the first page: what the state belongs to
     next: str  # path and parameters of the page to fetch; "" at the end
@@ -68,13 +72,11 @@ def download_query(
         away).
     """
     target = Path(target)
-    if target.exists() and _origin_path(target).exists():
-        return _keep(target, query)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with locked(target.with_name(f".{target.name}.lock")):
-        if target.exists():  # another process was faster
-            return _keep(target, query)
-        return _fetch(query, target, service, retry, progress)
+
+    def fill(part: Part) -> None:
+        _fetch(part, query, service, retry, progress)
+
+    return fetch_once(target, fill, lambda: _keep(target, query))
 
 
 def download_answer(
@@ -92,34 +94,29 @@ def download_answer(
     return download_query(query, target, service=service, retry=retry, progress=progress)
 
 
-def _fetch(query: str, target: Path, service: str, retry: Retry, progress: bool) -> Path:
+def _fetch(part: Part, query: str, service: str, retry: Retry, progress: bool) -> None:
+    """Get all pages, and say where they are from."""
+    target = part.target
     parameters = {"query": query, "format": "fasta", "size": PAGE}
     first = f"{service.rstrip('/')}/uniprotkb/search?{urllib.parse.urlencode(parameters)}"
     log.info("fetching the answer to %s from %s into %s", query, public_address(service), target)
-    pages = _Pages(target, first, retry)
+    state = _noted(part, first) or _State(public_address(first), _without_host(first))
     with Progress(disable=not progress) as bar:
         task = bar.add_task(target.name, total=None)
-        while pages.state.next:
-            pages.fetch_next()
-            bar.update(task, completed=pages.state.entries, total=pages.state.total)
-    state = pages.finish()
-    origin = {
-        "query": query,
-        "url": public_address(first),
-        "entries": state.entries,
-        "release": state.release,
-    }
-    with replacing(_origin_path(target)) as partial:
-        partial.write_text(json.dumps(origin, indent=2) + "\n")
-    return target
+        while state.next:
+            state = _fetch_page(part, state, first, retry)
+            bar.update(task, completed=state.entries, total=state.total)
+    if state.entries != state.total or not state.entries:
+        part.throw_away()
+        raise UserError(
+            f"{state.first}: expected {state.total:,} entries, got {state.entries:,}."
+            + (" Run the same command again." if state.total else " Is the query right?")
+        )
+    write_origin(target, query=query, url=state.first, entries=state.entries, release=state.release)
 
 
-def _origin_path(target: Path) -> Path:
-    return target.with_name(target.name + ".json")
-
-
-def _keep(target: Path, query: str) -> Path:
-    origin = _origin_path(target)
+def _keep(target: Path, query: str) -> None:
+    origin = origin_path(target)
     known = json.loads(origin.read_text()).get("query") if origin.exists() else None
     if known != query:
         raise UserError(
@@ -127,80 +124,46 @@ def _keep(target: Path, query: str) -> Path:
             f" {query}. Name another file, or move it away."
         )
     log.info("%s is there already: %s", target, origin.read_text())
-    return target
 
 
-class _Pages:
-    """The pages that have arrived, and how far that is."""
+def _noted(part: Part, first: str) -> _State | None:
+    """What an earlier run noted of the same query; None where its pages are of no use."""
+    try:
+        state = _State(**json.loads(part.note))
+    except (ValueError, TypeError):
+        return None
+    return state if state.first == public_address(first) and state.bytes <= part.size else None
 
-    def __init__(self, target: Path, first: str, retry: Retry) -> None:
-        self.target = target
-        self.first = first
-        self.retry = retry
-        self.path = target.with_name(target.name + ".part")
-        self.state_path = target.with_name(target.name + ".part.json")
-        self.state = self._stored() or _State(public_address(first), _without_host(first))
 
-    def _stored(self) -> _State | None:
-        """What an earlier run noted of the same query; None where its pages are of no use."""
-        try:
-            stored = _State(**json.loads(self.state_path.read_text()))
-            arrived = self.path.stat().st_size
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
-        same = stored.first == public_address(self.first)
-        return stored if same and stored.bytes <= arrived else None
-
-    def fetch_next(self) -> None:
-        """Add one page, then note that it is there."""
-        before = self.state
-        # Never at another host than the first page, whatever the answer says.
-        page, headers = read_whole(urllib.parse.urljoin(self.first, before.next), retry=self.retry)
-        release = headers.get("X-UniProt-Release", "")
-        if before.bytes and release != before.release:
-            self._remove()
-            raise UserError(
-                f"{before.first}: UniProt's release changed from {before.release} to {release}"
-                " between two pages; what had arrived was thrown away. Run the same command again."
-            )
-        link = _NEXT.search(headers.get("Link", ""))
-        stored = gzip.compress(page, mtime=0) if self.target.suffix == ".gz" else page
-        with open_part(self.path) as file:
-            file.seek(before.bytes)
-            file.truncate()
-            file.write(stored)
-            file.flush()
-            os.fsync(file.fileno())
-        self.state = _State(
-            first=before.first,
-            next=_without_host(urllib.parse.urljoin(self.first, link[1])) if link else "",
-            bytes=before.bytes + len(stored),
-            entries=before.entries + page.count(b"\n>") + page.startswith(b">"),
-            total=int(headers.get("X-Total-Results", before.total)),
-            release=release,
+def _fetch_page(part: Part, before: _State, first: str, retry: Retry) -> _State:
+    """Add one page, then note that it is there."""
+    # Never at another host than the first page, whatever the answer says.
+    page, headers = read_whole(urllib.parse.urljoin(first, before.next), retry=retry)
+    release = headers.get("X-UniProt-Release", "")
+    if before.bytes and release != before.release:
+        part.throw_away()
+        raise UserError(
+            f"{before.first}: UniProt's release changed from {before.release} to {release}"
+            " between two pages; what had arrived was thrown away. Run the same command again."
         )
-        self._save()
-
-    def finish(self) -> _State:
-        """Give the file its name if all entries are there."""
-        state = self.state
-        if state.entries != state.total or not state.entries:
-            self._remove()
-            raise UserError(
-                f"{state.first}: expected {state.total:,} entries, got {state.entries:,}."
-                + (" Run the same command again." if state.total else " Is the query right?")
-            )
-        self.path.replace(self.target)
-        self.state_path.unlink()
-        return state
-
-    def _save(self) -> None:
-        with replacing(self.state_path) as partial:
-            partial.write_text(json.dumps(self.state._asdict()))
-
-    def _remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.state_path.unlink(missing_ok=True)
+    link = _NEXT.search(headers.get("Link", ""))
+    stored = gzip.compress(page, mtime=0) if part.target.suffix == ".gz" else page
+    with part.open() as file:
+        file.seek(before.bytes)
+        file.truncate()
+        file.write(stored)
+        file.flush()
+        os.fsync(file.fileno())
+    state = _State(
+        first=before.first,
+        next=_without_host(urllib.parse.urljoin(first, link[1])) if link else "",
+        bytes=before.bytes + len(stored),
+        entries=before.entries + page.count(b"\n>") + page.startswith(b">"),
+        total=int(headers.get("X-Total-Results", before.total)),
+        release=release,
+    )
+    part.note = json.dumps(state._asdict())
+    return state
 
 
 def _without_host(address: str) -> str:

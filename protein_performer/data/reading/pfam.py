@@ -11,7 +11,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 from protein_performer.addresses import public_address
@@ -62,14 +63,22 @@ def read_members(
     check_families(families)
     if not families:
         raise UserError("families: expected Pfam accessions such as PF00069, got none")
-    (name,) = _only_one(expand(source))
+    names = expand(source)
+    if len(names) != 1:
+        raise UserError(f"expected one source of families, got {len(names)}: {', '.join(names)}")
     counts = ReadCounts() if counts is None else counts
-    shown, chunks = public_address(name), inflated(name, counts)
+    shown, chunks = public_address(names[0]), inflated(names[0], counts)
     first = next(chunks)
     chunks = chain([first], chunks)
     if _FAMILY_COLUMN in first.split(b"\n", 1)[0]:
-        return _from_regions(chunks, shown, frozenset(family.encode() for family in families))
-    return _from_flat(chunks, shown, frozenset(families), counts)
+        stated = _from_regions(chunks, shown, frozenset(family.encode() for family in families))
+    else:
+        stated = _from_flat(chunks, shown, frozenset(families), counts)
+    return (
+        (family, protein)
+        for protein, run in groupby(stated, itemgetter(0))
+        for family in dict.fromkeys(family for _, family in run)
+    )
 
 
 def check_families(families: Sequence[str]) -> None:
@@ -79,15 +88,10 @@ def check_families(families: Sequence[str]) -> None:
         raise UserError(f"families: expected Pfam accessions such as PF00069, got {odd}")
 
 
-def _only_one(names: list[str]) -> list[str]:
-    if len(names) != 1:
-        raise UserError(f"expected one source of families, got {len(names)}: {', '.join(names)}")
-    return names
-
-
 def _from_flat(
     chunks: Iterator[bytes], name: str, families: frozenset[str], counts: ReadCounts
 ) -> Iterator[tuple[str, str]]:
+    """Pairs (protein, family) of the wanted families."""
     for block in cut_blocks(chunks, name):
         columns = parse_columns(block, counts)
         if columns.families is None:
@@ -96,35 +100,31 @@ def _from_flat(
                 " Pfam-A.regions.uniprot.tsv.gz"
             )
         for accession, stated in zip(columns.accessions, columns.families, strict=True):
-            for family in dict.fromkeys(stated):
-                if family in families:
-                    yield family, accession
+            yield from ((accession, family) for family in stated if family in families)
 
 
 def _from_regions(
     chunks: Iterator[bytes], name: str, families: frozenset[bytes]
 ) -> Iterator[tuple[str, str]]:
+    """As `_from_flat`."""
     lines = _blocks_of_lines(unix_line_ends(chunks), name)
     block = next(lines)
     header = block.pop(0).split(b"\t")
     if _PROTEIN_COLUMN not in header:
         raise UserError(f"{name}, line 1: expected a column {_PROTEIN_COLUMN.decode()}")
     protein_at, family_at = header.index(_PROTEIN_COLUMN), header.index(_FAMILY_COLUMN)
-    line_number, current, seen = 2, b"", set[bytes]()
+    line_number = 2
     for rows in chain([block], lines):
-        try:
-            wanted = [row for row in rows if row.split(b"\t")[family_at] in families]
-        except IndexError:
-            raise _bad_row(rows, family_at, name, line_number) from None
-        for row in wanted:
+        for row in rows:
             cells = row.split(b"\t")
-            protein, family = cells[protein_at], cells[family_at]
-            if protein != current:
-                current, seen = protein, set()
-            if family not in seen:
-                seen.add(family)
-                yield family.decode(), protein.decode("latin-1")
-        line_number += len(rows)
+            if len(cells) <= family_at:
+                raise UserError(
+                    f"{name}, line {line_number:,}: expected at least {family_at + 1} columns apart"
+                    f" by tabs, got {row[:60]!r}"
+                )
+            if cells[family_at] in families:
+                yield cells[protein_at].decode("latin-1"), cells[family_at].decode()
+            line_number += 1
 
 
 def _blocks_of_lines(pieces: Iterator[bytes], name: str) -> Iterator[list[bytes]]:
@@ -137,16 +137,6 @@ def _blocks_of_lines(pieces: Iterator[bytes], name: str) -> Iterator[list[bytes]
             raise UserError(f"{name}: expected lines, got one that begins {rest[:40]!r} and no end")
     if rest:
         yield [rest]
-
-
-def _bad_row(rows: list[bytes], family_at: int, name: str, line_number: int) -> UserError:
-    number, row = next(
-        (number, row) for number, row in enumerate(rows) if row.count(b"\t") < family_at
-    )
-    return UserError(
-        f"{name}, line {line_number + number:,}: expected at least {family_at + 1} columns apart"
-        f" by tabs, got {row[:60]!r}"
-    )
 
 
 def write_family_table(

@@ -1,6 +1,7 @@
 """Files at an address: `https://` by our client, `s3://` and all others through fsspec."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -10,6 +11,11 @@ from protein_performer.data.reading.http_client import http_size, read_pieces
 from protein_performer.errors import UserError
 
 _CHUNK = 1 << 20  # bytes asked of a store at once
+_UNREADABLE = "cannot be read ({}). Is the address right, and may you read it?"
+_BROKEN = (
+    "the connection broke and could not be taken up again ({}). `protein-performer download`"
+    " fetches large files first, and goes on after a break."
+)
 
 
 def expand_address(name: str) -> list[str]:
@@ -20,10 +26,8 @@ def expand_address(name: str) -> list[str]:
     if is_http(name) or not any(mark in name for mark in "*?["):
         return [name]
     filesystem, path = _filesystem(name)
-    try:
+    with _told(name, _UNREADABLE):
         found = sorted(filesystem.glob(path))
-    except Exception as error:  # each protocol has its own
-        raise _unreadable(name, error) from None
     if not found:
         raise UserError(f"{public_address(name)}: nothing there matches this pattern")
     return [filesystem.unstrip_protocol(each) for each in found]
@@ -34,10 +38,8 @@ def address_size(name: str) -> int | None:
     if is_http(name):
         return http_size(name)
     filesystem, path = _filesystem(name)
-    try:
+    with _told(name, _UNREADABLE):
         size = filesystem.size(path)
-    except Exception as error:
-        raise _unreadable(name, error) from None
     return None if size is None else int(size)
 
 
@@ -61,7 +63,8 @@ def _read_http(name: str) -> Iterator[bytes]:
     received = 0
     for piece in read_pieces(name):
         if piece.begin != received:
-            raise _broken(name, "the server cannot send the rest alone, or the file has changed")
+            reason = "the server cannot send the rest alone, or the file has changed"
+            raise UserError(f"{public_address(name)}: {_BROKEN.format(reason)}")
         received += len(piece.content)
         if piece.content:
             yield piece.content
@@ -69,16 +72,12 @@ def _read_http(name: str) -> Iterator[bytes]:
 
 def _read_store(name: str) -> Iterator[bytes]:
     filesystem, path = _filesystem(name)
-    try:
+    with _told(name, _UNREADABLE):
         file = filesystem.open(path, "rb")
-    except Exception as error:
-        raise _unreadable(name, error) from None
     with file:
         while True:
-            try:
+            with _told(name, _BROKEN):  # the store's package has tried again before
                 content = bytes(file.read(_CHUNK))
-            except Exception as error:  # the store's package has tried again before
-                raise _broken(name, _described(error)) from None
             if not content:
                 return
             yield content
@@ -101,19 +100,11 @@ def _filesystem(name: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def _unreadable(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"{public_address(name)}: cannot be read ({_described(error)}). Is the address right, and"
-        " may you read it?"
-    )
-
-
-def _broken(name: str, reason: str) -> UserError:
-    return UserError(
-        f"{public_address(name)}: the connection broke and could not be taken up again ({reason})."
-        " `protein-performer download` fetches large files first, and goes on after a break."
-    )
-
-
-def _described(error: Exception) -> str:
-    return public_text(f"{type(error).__name__}: {error}".removesuffix(": "))
+@contextmanager
+def _told(name: str, message: str) -> Iterator[None]:
+    """Whatever a store's package raises (each has its own errors), as one for the user."""
+    try:
+        yield
+    except Exception as error:
+        reason = public_text(f"{type(error).__name__}: {error}".removesuffix(": "))
+        raise UserError(f"{public_address(name)}: {message.format(reason)}") from None
