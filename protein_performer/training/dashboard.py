@@ -1,17 +1,23 @@
 """One wandb run for a run, also for one that is resumed. Imports wandb only where it is used."""
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from protein_performer.errors import UserError
 
 # The smallest of a curve is what a table of runs should show, not the last value.
 _SMALLEST = ("val/loss", "val/perplexity")
+# The curves that are looked at, of training, validation and each test. wandb sorts charts by name,
+# a page after the other: what tells of the work stands behind these, constants are no charts.
+_FIGURES = ("loss", "perplexity", "accuracy", "bits_per_byte")
+_OF_THE_WORK = ("epoch", "rate", "speed", "train")
 
 
 class Dashboard(WandbLogger):
@@ -47,6 +53,25 @@ class Dashboard(WandbLogger):
             for name in _SMALLEST:
                 run.define_metric(name, step_metric="trainer/global_step", summary="min")
         return self._experiment
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Losses and their like under their names, rates and speeds as `work/...`.
+
+        What a test finds of its baselines and its size is one number each: of the summary alone.
+        """
+        curves, constants = {}, {}
+        for name, value in metrics.items():
+            section, _, figure = name.partition("/")
+            if figure in _FIGURES:
+                curves[name] = value
+            elif section in _OF_THE_WORK:
+                curves[f"work/{name}"] = value
+            else:
+                constants[name] = value
+        super().log_metrics(curves, step)
+        self.experiment.summary.update(constants)
 
 
 def _identity(path: Path) -> str:

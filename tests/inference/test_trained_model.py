@@ -82,6 +82,7 @@ def test_a_bare_string_is_one_protein(tmp_path, pooling):
     assert len(bare) == 1
     assert_close(bare[0], listed[0], rtol=0, atol=0)
     assert [rows.shape for rows in lm.logits("MKT")] == [(3, 30)]
+    assert [found.residues for found in lm.score("MKT")] == [3]
 
 
 def test_bf16_is_near_float32_and_other_precisions_are_refused(tmp_path, monkeypatch):
