@@ -37,28 +37,26 @@ def gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
         (zeros are padding, as for `gzip -d`).
     """
     codec = inflater()
-    errors = (zlib.error, codec.error)
-    member, waiting = codec.decompressobj(_GZIP_HEADER), True  # waiting: for a member to begin
-    members, received = 0, 0
+    member, members, received = None, 0, 0  # the one that is being inflated, and whole ones
     for chunk in chunks:
         received += len(chunk)
         full = False  # whether more may come out of bytes that went in already
         while chunk or full:
-            if waiting and members:
-                chunk = chunk.lstrip(b"\0")
+            if member is None:
+                chunk = chunk.lstrip(b"\0") if members else chunk
                 if not chunk:
                     break
+                member = codec.decompressobj(_GZIP_HEADER)
             try:
                 inflated = member.decompress(chunk, _AT_ONCE)
-            except errors as error:
+            except (zlib.error, codec.error) as error:
                 raise UserError(_corrupt(where, received, error, members)) from None
-            waiting, chunk, full = False, member.unconsumed_tail, len(inflated) == _AT_ONCE
             if inflated:
                 yield inflated
+            chunk, full = member.unconsumed_tail, len(inflated) == _AT_ONCE
             if member.eof:
-                chunk, members, full = member.unused_data, members + 1, False
-                member, waiting = codec.decompressobj(_GZIP_HEADER), True
-    if not waiting:
+                chunk, full, member, members = member.unused_data, False, None, members + 1
+    if member is not None:
         raise UserError(
             f"{where}: the gzip stream stops before its end, after {received:,} bytes: the file is"
             " truncated, probably by a download that broke off. Fetch it again."

@@ -72,6 +72,11 @@ class Piece(NamedTuple):
         return strong or self.headers.get("Last-Modified", "")
 
 
+def is_http(address: str) -> bool:
+    """Whether an address is read here."""
+    return address.startswith(("http://", "https://"))
+
+
 def read_pieces(
     url: str, begin: int = 0, tag: str = "", *, retry: Retry = RETRY
 ) -> Generator[Piece]:
@@ -89,7 +94,7 @@ def read_pieces(
     Raises: UserError if the server refuses, or cannot be reached for long.
     """
     shown = public_address(url)
-    if not url.startswith(("http://", "https://")):
+    if not is_http(url):
         raise UserError(f"{shown}: expected an address that begins with http:// or https://")
     left, furthest = retry, begin
     with requests.Session() as session:
@@ -151,17 +156,14 @@ def _get(session: requests.Session, url: str, begin: int, tag: str) -> requests.
         ) from None
     if answer.ok or (answer.status_code == _NO_SUCH_PART and begin):
         return answer
-    with closing(answer):
-        raise _refused(url, answer)
-
-
-def _refused(url: str, answer: requests.Response) -> UserError:
-    refused = f"{public_address(url)}: the server answers {answer.status_code} {answer.reason}"
     said = ""
-    if answer.status_code == 400:  # UniProt says what is wrong with a query
-        with suppress(HTTPError, OSError):
+    with closing(answer), suppress(HTTPError, OSError):
+        if answer.status_code == 400:  # UniProt says what is wrong with a query
             said = public_text(answer.raw.read(300).decode("utf-8", "replace").strip())
-    return UserError(f"{refused}: {said}" if said else f"{refused}. Is the address right?")
+    raise UserError(
+        f"{public_address(url)}: the server answers {answer.status_code} {answer.reason}"
+        + (f": {said}" if said else ". Is the address right?")
+    )
 
 
 def _count_break(retry: Retry, url: str, error: Exception) -> Retry:

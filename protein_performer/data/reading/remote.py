@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 
 from protein_performer.addresses import public_address, public_text
-from protein_performer.data.reading.http_client import http_size, read_pieces
+from protein_performer.data.reading.http_client import http_size, is_http, read_pieces
 from protein_performer.errors import UserError
 
 _CHUNK = 1 << 20  # bytes asked of a store at once
@@ -52,11 +52,6 @@ def read_address(name: str) -> Iterator[bytes]:
         package is missing.
     """
     return _read_http(name) if is_http(name) else _read_store(name)
-
-
-def is_http(name: str) -> bool:
-    """Whether an address is read by our own client."""
-    return name.startswith(("http://", "https://"))
 
 
 def _read_http(name: str) -> Iterator[bytes]:

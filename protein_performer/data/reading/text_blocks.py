@@ -157,12 +157,11 @@ def _begin(
     head, first_line, began = b"", 1, False
     for piece in pieces:
         head += piece
-        if not began:  # let go of blank lines
-            start = len(head) - len(head.lstrip(_BLANK))
-            line_start = head.rfind(b"\n", 0, start) + 1
-            first_line += head.count(b"\n", 0, line_start)
-            began = start < len(head)
-            head = head[line_start:] if began else head[line_start:][-_ENOUGH:]
+        start = len(head) - len(head.lstrip(_BLANK))
+        line_start = head.rfind(b"\n", 0, start) + 1  # blank lines are let go of
+        first_line += head.count(b"\n", 0, line_start)
+        began = start < len(head)
+        head = head[line_start:] if began else head[line_start:][-_ENOUGH:]
         if began and (b"\n" in head or len(head) > _ENOUGH):
             break
     if failures and b"\n" not in head:
