@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from protein_performer.attention.favor.favor import Favor
-from protein_performer.attention.favor.linear import State as Sums
+from protein_performer.attention.favor.scan import State as Sums
 from protein_performer.attention.mechanism import Mechanism
 from protein_performer.attention.protocol import LayerSpec
 from protein_performer.attention.sliding_window import SlidingWindow

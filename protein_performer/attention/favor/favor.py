@@ -12,10 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 from protein_performer.attention.favor import cpu, linear
 from protein_performer.attention.favor.features import FEATURE_MAPS, Pairs
-from protein_performer.attention.favor.linear import Operands, State
+from protein_performer.attention.favor.linear import Operands
 from protein_performer.attention.favor.options import FavorOptions
 from protein_performer.attention.favor.precision import precision_of
 from protein_performer.attention.favor.projections import PROJECTIONS, fixed_norms, stream
+from protein_performer.attention.favor.scan import State
 from protein_performer.attention.mechanism import Mechanism, check_shapes
 from protein_performer.attention.padding import zero_padding
 from protein_performer.attention.protocol import LayerSpec, refuse_bidirectional

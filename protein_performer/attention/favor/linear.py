@@ -20,6 +20,7 @@ from torch.nn.functional import pad
 
 from protein_performer.attention.favor.features import FeatureMap
 from protein_performer.attention.favor.precision import Precision
+from protein_performer.attention.favor.scan import State, finite, running
 
 CHUNK = 128  # a power of two
 MOST_CHUNKS = 128
@@ -57,18 +58,6 @@ class Operands(NamedTuple):
         )
 
 
-class State(NamedTuple):
-    """Sums over keys. Those of all keys so far are what causal attention knows of the past.
-
-    Attributes:
-        sums: (B, H, E, M), of the values, then of their normalizer, relative to 2^peak.
-        peak: log2, (B, H, 1, M) of exponential features, (B, H, 1, 1) of others.
-    """
-
-    sums: Tensor
-    peak: Tensor
-
-
 class Keys(NamedTuple):
     """Keys and values of some positions, (..., T, *)."""
 
@@ -79,9 +68,9 @@ class Keys(NamedTuple):
     def relative(self) -> tuple[Tensor, Tensor, Tensor]:
         """Features and values, whose products are relative to 2^peak, and the peak."""
         if self.weight is None:
-            peak = _finite(self.features.detach().amax(-2, keepdim=True))
+            peak = finite(self.features.detach().amax(-2, keepdim=True))
             return torch.exp2(self.features - peak), self.values, peak
-        peak = _finite(self.weight.detach().amax(-2, keepdim=True))
+        peak = finite(self.weight.detach().amax(-2, keepdim=True))
         return self.features, self.values * torch.exp2(self.weight - peak), peak
 
     def summed(self, precision: Precision) -> State:
@@ -145,7 +134,7 @@ def causal(operands: Operands, state: State | None = None) -> tuple[Tensor, Stat
     queries, keys = _features(operands)
     queries, keys = _in_chunks(queries, keys, _chunk_length(length))
     precision = operands.precision
-    before, after = _running(state or first_state(operands), keys.summed(precision))
+    before, after = running(state or first_state(operands), keys.summed(precision))
     rows = _by_halves(queries, keys, precision).plus(queries.read(before, precision))
     rows = Rows(*(x.view(batch, heads, -1, x.shape[-1])[:, :, :length] for x in rows))
     return _outputs(rows, operands), after
@@ -157,7 +146,7 @@ def first_state(operands: Operands) -> State:
     num_features = features.weight.shape[-2]
     sums = q.new_zeros(*q.shape[:2], v.shape[-1] + 1, num_features)
     peaks = num_features if features.activation is None else 1
-    return State(sums, _finite(q.new_full((*q.shape[:2], 1, peaks), -torch.inf)))
+    return State(sums, finite(q.new_full((*q.shape[:2], 1, peaks), -torch.inf)))
 
 
 def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
@@ -205,8 +194,7 @@ def _features(operands: Operands) -> tuple[Queries, Keys]:
 def _chunk_length(length: int) -> int:
     """C, a power of two; more than CHUNK where there would be more than MOST_CHUNKS."""
     chunk = CHUNK
-    # The length may be a symbol. The scan's memory is then quadratic in the number of chunks.
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_exporting():  # the length may be a symbol
         return chunk
     while chunk >= 2 * length and chunk > 1:
         chunk //= 2
@@ -270,31 +258,7 @@ def _own(queries: Queries, keys: Keys) -> Rows:
     """Each query meets the key of its own position."""
     if keys.weight is not None:
         products = (queries.features * keys.features).sum(-1, keepdim=True)
-        return Rows(products * keys.values, _finite(keys.weight))
+        return Rows(products * keys.values, finite(keys.weight))
     log = queries.features + keys.features
-    scale = _finite(log.detach().amax(-1, keepdim=True))
+    scale = finite(log.detach().amax(-1, keepdim=True))
     return Rows(torch.exp2(log - scale).sum(-1, keepdim=True) * keys.values, scale)
-
-
-def _running(state: State, chunks: State) -> tuple[State, State]:
-    """The state before each chunk, (B H N, E, M) and (B H N, 1, *), and the one after the last.
-
-    Each is the sum of all states up to it, times 2^(its peak - the new peak), in one product.
-    """
-    batch = state.sums.shape[:2]
-    each = (x.view(*batch, -1, *x.shape[1:]) for x in chunks)
-    sums, peak = (torch.cat([x[:, :, None], y], 2) for x, y in zip(state, each, strict=True))
-    running = peak.cummax(2).values
-    old, new = (x[..., 0, :].transpose(2, 3) for x in (peak, running))  # (B, H, M or 1, N + 1)
-    exponents = old[..., None, :] - new[..., :, None]
-    earlier = torch.ones_like(exponents[0, 0, 0], dtype=torch.bool).tril()
-    factors = exponents.masked_fill(~earlier, -torch.inf).exp2()  # (B, H, M or 1, N + 1, N + 1)
-    by_peak = sums[..., None] if peak.shape[-1] == 1 else sums[..., None, :]
-    passed = torch.einsum("bhmij,bhjerm->bhierm", factors, by_peak).flatten(-2)
-    before, after = ((passed[:, :, :-1], running[:, :, :-1]), (passed[:, :, -1], running[:, :, -1]))
-    return State(*(x.flatten(0, 2) for x in before)), State(*after)
-
-
-def _finite(peak: Tensor) -> Tensor:
-    """The maximum over padding alone is -inf, and -inf - (-inf) would be NaN."""
-    return peak.clamp_min(torch.finfo(peak.dtype).min / 4)
