@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protein_performer.data.preparing.appended_file import AppendedFile
+from protein_performer.data.preparing.sorted_file import sorted_on_disk
 
 _ROW = np.dtype([("high", "<u8"), ("low", "<u8"), ("place", ">u8"), ("accession", "<u8")])
 _SORTED = f"S{_ROW.itemsize}"  # as which rows are compared: byte by byte
@@ -62,12 +63,10 @@ class DigestFile(AppendedFile):
             sizes: proteins of each split.
         """
         folder = self.path.parent
-        left_out = [_on_disk(np.bool_, size, folder) for size in sizes]
+        left_out = [_no_marks(size, folder) for size in sizes]
         copies = Copies(left_out, [0] * len(sizes), [0] * len(sizes))
-        rows = _on_disk(_ROW, self.size // _ROW.itemsize, folder)
-        for begin, piece in self._read():
-            rows[begin : begin + len(piece)] = piece
-        rows.view(_SORTED).sort()
+        pieces = (piece.view(_SORTED) for piece in self._read())
+        rows = sorted_on_disk(pieces, _SORTED, folder).view(_ROW)
         before, kept_split = rows[:0], -1  # the last row, and the split that keeps its sequence
         for begin in range(0, len(rows), _PIECE):
             here = rows[begin : begin + _PIECE]
@@ -97,56 +96,32 @@ class DigestFile(AppendedFile):
             whose accession the table does not name, 0 without a table.
         """
         folder = self.path.parent
-        with tempfile.TemporaryFile(dir=folder) as ours, tempfile.TemporaryFile(dir=folder) as file:
-            for _, piece in self._read():
-                ours.write(piece["accession"].tobytes())
-            names = _sorted_words(ours)
-            repeated = sum(
-                int(np.count_nonzero(each[1:] == each[:-1])) for each in _overlapping(names)
-            )
-            if table is None:
-                return repeated, 0
-            for digests in table:
-                file.write(digests.astype("<u8", copy=False).tobytes())
-            listed = _sorted_words(file)
-            pieces = (names[begin : begin + _PIECE] for begin in range(0, len(names), _PIECE))
-            return repeated, sum(int(np.count_nonzero(~_is_in(each, listed))) for each in pieces)
+        names = sorted_on_disk((piece["accession"] for piece in self._read()), "<u8", folder)
+        begins = range(0, len(names), _PIECE)
+        overlapping = (names[begin : begin + _PIECE + 1] for begin in begins)
+        repeated = sum(int(np.count_nonzero(each[1:] == each[:-1])) for each in overlapping)
+        if table is None:
+            return repeated, 0
+        listed = sorted_on_disk(table, "<u8", folder)
+        pieces = (names[begin : begin + _PIECE] for begin in begins)
+        return repeated, sum(_count_unlisted(each, listed) for each in pieces)
 
-    def _read(self) -> Iterator[tuple[int, NDArray[Any]]]:
+    def _read(self) -> Iterator[NDArray[Any]]:
         self.flush()
-        begin = 0
         with self.path.open("rb") as file:
             while read := file.read(_ROW.itemsize * _PIECE):
-                piece = np.frombuffer(read, dtype=_ROW)
-                yield begin, piece
-                begin += len(piece)
+                yield np.frombuffer(read, dtype=_ROW)
 
 
-def _on_disk(dtype: Any, size: int, folder: Path) -> NDArray[Any]:
-    """(size,) zeros: a map of a file without a name."""
+def _no_marks(size: int, folder: Path) -> NDArray[np.bool_]:
+    """(size,) False: a map of a file without a name."""
     if size == 0:
-        return np.zeros(0, dtype=dtype)
+        return np.zeros(0, dtype=np.bool_)
     with tempfile.TemporaryFile(dir=folder) as file:
-        return np.asarray(np.memmap(file, dtype=dtype, mode="w+", shape=(size,)))
+        return np.asarray(np.memmap(file, dtype=np.bool_, mode="w+", shape=(size,)))
 
 
-def _sorted_words(file: Any) -> NDArray[np.uint64]:
-    if not file.tell():
-        return np.zeros(0, np.uint64)
-    file.flush()
-    words = np.memmap(file, dtype="<u8", mode="r+")
-    words.sort()
-    return np.asarray(words)
-
-
-def _overlapping(words: NDArray[np.uint64]) -> Iterator[NDArray[np.uint64]]:
-    """Pieces, each from the last word of the one before it on."""
-    return (words[begin : begin + _PIECE + 1] for begin in range(0, len(words), _PIECE))
-
-
-def _is_in(words: NDArray[np.uint64], listed: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether each word is among sorted ones."""
-    if not len(listed):
-        return np.zeros(len(words), dtype=np.bool_)
-    place = np.minimum(np.searchsorted(listed, words), len(listed) - 1)
-    return np.asarray(listed[place] == words)
+def _count_unlisted(words: NDArray[np.uint64], listed: NDArray[np.uint64]) -> int:
+    """How many words are not among sorted ones."""
+    behind = np.searchsorted(listed, words, side="right")
+    return int(np.count_nonzero(behind == np.searchsorted(listed, words)))

@@ -1,11 +1,12 @@
-"""The length order of a split, sorted in a map of a file, whose pages the system may write back."""
+"""The length order of a split: what its batches are cut from."""
 
-import tempfile
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protein_performer.data.preparing.sorted_file import sorted_on_disk
 from protein_performer.data.preparing.tokenizer import copy_runs, count_tokens
 from protein_performer.data.shards import BY_LENGTH, LENGTH_COUNTS, StoredSplit
 
@@ -34,26 +35,24 @@ def write_index(
         stored_tokens: (V,) occurrences of each token in the shards, duplicates included.
     """
     by_token = stored_tokens.copy()
-    keys = np.zeros(0, np.uint64)
-    if len(duplicate):
-        with tempfile.TemporaryFile(dir=split.folder) as file:
-            keys = np.memmap(file, np.uint64, "w+", shape=(len(duplicate),))
-    proteins = 0
+    keys = sorted_on_disk(_keys(split, duplicate, by_token), np.uint64, split.folder)
+    counts = _write(split, keys, np.uint32 if len(duplicate) <= 2**32 else np.uint64)
+    np.save(split.folder / LENGTH_COUNTS, counts)
+    return SplitCounts(len(keys), int(counts @ np.arange(len(counts))), by_token)
+
+
+def _keys(
+    split: StoredSplit, duplicate: NDArray[np.bool_], by_token: NDArray[np.int64]
+) -> Iterator[NDArray[np.uint64]]:
+    """Lengths and indices of what takes part, by shard; tokens of the rest leave `by_token`."""
     for shard in range(split.num_shards):
         lengths, first = split.lengths(shard), shard * split.shard_proteins
         left_out = duplicate[first : first + len(lengths)]
         rows = np.flatnonzero(~left_out)
-        here = lengths[rows].astype(np.uint64) << _INDEX_BITS | (first + rows).astype(np.uint64)
-        keys[proteins : proteins + len(here)] = here
-        proteins += len(here)
+        yield lengths[rows].astype(np.uint64) << _INDEX_BITS | (first + rows).astype(np.uint64)
         if left_out.any():
             copies = copy_runs(split.shard(shard)[0], lengths, left_out)
             by_token -= count_tokens(copies, len(by_token))
-    keys = keys[:proteins]
-    keys.sort()
-    counts = _write(split, keys, np.uint32 if len(duplicate) <= 2**32 else np.uint64)
-    np.save(split.folder / LENGTH_COUNTS, counts)
-    return SplitCounts(proteins, int(counts @ np.arange(len(counts))), by_token)
 
 
 def _write(split: StoredSplit, keys: NDArray[np.uint64], dtype: Any) -> NDArray[np.int64]:
