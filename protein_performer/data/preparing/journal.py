@@ -17,6 +17,7 @@ import numpy as np
 
 from protein_performer.alphabet import ResidueCounts
 from protein_performer.data.preparing.duplicates import DigestFile
+from protein_performer.data.preparing.preprocessing import Preprocessing
 from protein_performer.data.preparing.shard_writer import ShardWriter
 from protein_performer.data.preparing.tokenizer import Tokenized
 from protein_performer.data.reading.reader import Place
@@ -80,25 +81,18 @@ class Work:
         folder: made if missing; gone on with if its journal is of the same `identity` and its files
             are whole, else begun anew.
         identity: what is prepared from what, in plain types.
-        vocabulary_size: V.
-        shard_proteins: of each shard.
+        how: it is prepared.
         commit_seconds: how often the journal is written; a break costs no more work than that.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        identity: Any,
-        *,
-        vocabulary_size: int,
-        shard_proteins: int,
-        commit_seconds: float,
+        self, folder: Path, identity: Any, how: Preprocessing, commit_seconds: float
     ) -> None:
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
         self.commit_seconds = commit_seconds
         self._committed = time.monotonic()
-        self._shard_proteins = shard_proteins
+        self._shard_proteins = how.shard_proteins
         self.progress: Progress
         if self._go_on():
             log.info("going on behind %s records", f"{self.progress.read.records:,}")
@@ -106,7 +100,7 @@ class Work:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         characters = [ResidueCounts() for _ in SPLITS]
-        by_token = np.zeros((len(SPLITS), vocabulary_size), dtype=np.int64)
+        by_token = np.zeros((len(SPLITS), len(how.alphabet)), dtype=np.int64)
         self.progress = Progress(Place(), ReadCounts(), 0, characters, by_token)
         self._open([None] * len(SPLITS), None)
 

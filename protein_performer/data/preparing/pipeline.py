@@ -75,13 +75,7 @@ def prepare(
                 return _same(folder, identity)
             growing = folder.with_name(f".{folder.name}.partial")
             if growing.is_symlink() or not is_prepared(growing):
-                work = Work(
-                    growing,
-                    identity,
-                    vocabulary_size=len(how.alphabet),
-                    shard_proteins=how.shard_proteins,
-                    commit_seconds=commit_seconds,
-                )
+                work = Work(growing, identity, how, commit_seconds)
                 _fill(work, names, how, workers, on_progress)
             remove_notes(growing)
             growing.rename(folder)
