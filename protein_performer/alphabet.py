@@ -97,7 +97,8 @@ class Alphabet:
         return len(self.specials) + len(self.letters)
 
     @cached_property
-    def _table(self) -> bytes:
+    def table(self) -> bytes:
+        """For each byte its code, 255 if it is no letter: for `bytes.translate`."""
         table = bytearray([_OUTSIDE] * 256)
         for code, letter in enumerate(self.letters, start=self.first_letter):
             table[ord(letter)] = code
@@ -126,7 +127,7 @@ class Alphabet:
         Raises: UserError under the policy `error`, with the character and its position.
         """
         raw = sequence.encode("latin-1", "replace") if isinstance(sequence, str) else sequence
-        codes = np.frombuffer(raw.translate(self._table), dtype=np.uint8)
+        codes = np.frombuffer(raw.translate(self.table), dtype=np.uint8)
         outside = codes == _OUTSIDE
         num_outside = int(np.count_nonzero(outside))
         if num_outside and policy == "error":

@@ -75,7 +75,7 @@ class ByteAlphabet(Alphabet):
                 ) from None
             raw = self._repair(raw, policy, counts)
         counts.residues += len(raw)
-        return np.frombuffer(raw.translate(self._table), dtype=np.uint8)
+        return np.frombuffer(raw.translate(self.table), dtype=np.uint8)
 
     def _repair(self, raw: bytes, policy: ResiduePolicy, counts: ResidueCounts) -> bytes:
         kept = raw.decode("utf-8", "ignore").encode("utf-8")

@@ -26,12 +26,7 @@ def in_a_process_of_its_own():
     return multiprocessing.parent_process() is not None
 
 
-class Tokenizer:
-    def load(self):
-        pass
-
-
-class Dying(Tokenizer):
+class Dying:
     """Ends its process, at once or once it has been sent something."""
 
     def __init__(self, at_once):
@@ -55,7 +50,7 @@ def test_a_process_that_dies_is_said(at_once):
             pass
 
 
-class Slow(Tokenizer):
+class Slow:
     """Tells the bundle's number and its process, and refuses from a number on; slow but here."""
 
     def __init__(self, refused_from=10**9):

@@ -113,9 +113,6 @@ class BookTokenizer:
         self.alphabet = alphabet
         self.policy = policy
 
-    def load(self) -> None:
-        """Nothing: a book's path says it all."""
-
     def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole books to tokens.
 

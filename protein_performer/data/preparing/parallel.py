@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
 
 from protein_performer.data.preparing.tokenizer import (
     BlockTokenizer,
@@ -26,16 +25,9 @@ from protein_performer.errors import UserError
 _AHEAD = 3  # bundles of a process: two wait, as long as the reader takes to tokenize one itself
 
 
-class Finished(NamedTuple):
-    """A bundle that has been tokenized; its text is not held any more."""
-
-    bundle: Bundle
-    tokenized: Tokenized
-
-
 def tokenize_all(
     bundles: Iterable[Bundle], tokenizer: BlockTokenizer, workers: int
-) -> Iterator[Finished]:
+) -> Iterator[tuple[Bundle, Tokenized]]:
     """Tokenize bundles, here or in other processes; results come in order, whatever their number.
 
     Args:
@@ -43,13 +35,13 @@ def tokenize_all(
         tokenizer: what to do.
         workers: processes beside this one.
 
+    Returns: each bundle, perhaps without its text, and what became of it.
     Raises: UserError of the reader or of the tokenizer, whichever concerns the earlier text.
     """
     keep_freed_memory()
-    tokenizer.load()  # here, and not once in every process
     if workers == 0:
         for bundle in bundles:
-            yield Finished(bundle, tokenizer.encode(bundle.blocks))
+            yield bundle, tokenizer.encode(bundle.blocks)
         return
     # spawn: a fork of a process with threads (torch's, say) may hang.
     pool = ProcessPoolExecutor(
@@ -68,7 +60,7 @@ def tokenize_all(
 
 def _deal_out(
     bundles: Iterable[Bundle], tokenizer: BlockTokenizer, pool: ProcessPoolExecutor, workers: int
-) -> Iterator[Finished]:
+) -> Iterator[tuple[Bundle, Tokenized]]:
     waiting: deque[tuple[Bundle, Future[Tokenized]]] = deque()
     starting = [pool.submit(int) for _ in range(workers)]
     failure = None
@@ -89,9 +81,9 @@ def _deal_out(
         waiting.append((bundle._replace(blocks=[]), result))
         while waiting and (waiting[0][1].done() or len(waiting) > (_AHEAD + 1) * workers):
             bundle, result = waiting.popleft()
-            yield Finished(bundle, result.result())
+            yield bundle, result.result()
     for bundle, result in waiting:
-        yield Finished(bundle, result.result())
+        yield bundle, result.result()
     if failure is not None:
         raise failure
 

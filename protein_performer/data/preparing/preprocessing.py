@@ -88,7 +88,7 @@ class Preprocessing(ABC):
 
     @abstractmethod
     def tokenizer(self) -> BlockTokenizer:
-        """Of the blocks."""
+        """Of the blocks, with all that it needs: no process reads a table again."""
 
     @abstractmethod
     def check_sizes(self, sizes: Sequence[int]) -> None:
@@ -147,6 +147,7 @@ class ProteinPreprocessing(Preprocessing):
 
     def tokenizer(self) -> Tokenizer:
         """Of FASTA and flat files."""
+        self.splits.load()
         return Tokenizer(self.alphabet, self.residue_policy, self.splits)
 
     def check_sizes(self, sizes: Sequence[int]) -> None:

@@ -106,10 +106,6 @@ def keep_freed_memory() -> None:
 class BlockTokenizer(Protocol):
     """Parses, encodes, digests and shares out; plain and picklable."""
 
-    def load(self) -> None:
-        """Read what it needs, once; else that is done when it is needed."""
-        ...
-
     def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole records to tokens."""
         ...
@@ -122,14 +118,9 @@ class Tokenizer:
         self.alphabet = alphabet
         self.policy = policy
         self.rule = rule
-        self._codes = _codes_of_characters(alphabet)
         self._kinds = _kinds_of_characters(alphabet)
         lower = np.flatnonzero(self._kinds & _LOWER)
         self._lowest_lower = int(lower[0]) if len(lower) else 255
-
-    def load(self) -> None:
-        """Read the table of clusters."""
-        self.rule.load()
 
     def encode(self, blocks: Sequence[TextBlock]) -> Tokenized:
         """Whole records to tokens.
@@ -166,7 +157,7 @@ class Tokenizer:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
         """Codes, 255 if outside the alphabet; where odd characters stand, and of which kinds."""
         letters = np.frombuffer(residues, dtype=np.uint8)
-        codes = np.frombuffer(residues.translate(self._codes), dtype=np.uint8)
+        codes = np.frombuffer(residues.translate(self.alphabet.table), dtype=np.uint8)
         odd = codes >= self.alphabet.standard_codes.stop
         odd |= letters >= self._lowest_lower
         at = np.flatnonzero(odd)
@@ -269,12 +260,6 @@ def _join(blocks: list[Columns]) -> Columns:
         lengths=np.concatenate([block.lengths for block in blocks]),
         families=families,
     )
-
-
-def _codes_of_characters(alphabet: Alphabet) -> bytes:
-    """For each byte its code, 255 if it has none."""
-    each = (alphabet.encode(bytes([code]), "skip").tolist() for code in range(256))
-    return bytes(found[0] if found else 255 for found in each)
 
 
 def _kinds_of_characters(alphabet: Alphabet) -> NDArray[np.uint8]:
