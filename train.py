@@ -23,6 +23,7 @@ from protein_performer.training.job import command_line, run_job
 from protein_performer.training.lightning import close_loggers, quiet_lightning
 from protein_performer.training.module import LanguageModel
 from protein_performer.training.run import build_trainer, finish, seed_everything
+from protein_performer.training.throughput import of_run
 from protein_performer.training.warm_start import ValidateFirst, begins_warm, warm_start
 
 # `share_of: [whole, parts, of]`: a share of the steps, in batches where several make one step.
@@ -43,7 +44,8 @@ def train(cfg: DictConfig) -> Metrics:
         callbacks += [ValidateFirst()] if config["init_from"] else []
         trainer = build_trainer(cfg, loggers, callbacks)
         if begins_warm(config, start.checkpoint):
-            warm_start(module.model, data, config, trainer.strategy.root_device)
+            device = trainer.strategy.root_device
+            of_run(trainer).distil_seconds = warm_start(module.model, data, config, device)
         try:
             trainer.fit(module, data, ckpt_path=start.checkpoint)
             return finish(trainer, module, data, run_dir, config)

@@ -128,7 +128,7 @@ def test_python_m_is_the_same_door_and_tells_the_version():
     command = [sys.executable, "-m", "protein_performer", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == pp.__version__
-    assert {"load", "TrainedModel", "__version__"} <= set(dir(pp))
+    assert {"load", "Sampling", "TrainedModel", "__version__"} <= set(dir(pp))
 
 
 def test_the_list_of_verbs_is_read_without_torch():

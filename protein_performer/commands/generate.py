@@ -25,7 +25,7 @@ WIDTH = 60  # residues of a line of FASTA, as UniProt has
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     add_checkpoint(parser)
-    parser.add_argument("out", type=Path, help="the FASTA file to write; must not exist")
+    parser.add_argument("out", type=Path, help="the FASTA file to write")
     parser.add_argument("-n", "--number", type=positive, default=1, help="proteins (default: 1)")
     parser.add_argument(
         "--max-length", type=positive, default=1000, metavar="L", help="residues (default: 1000)"
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
     parser.add_argument("--rare", action="store_true", help="let B, J, O, U, X and Z occur")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
 
 
 def run(args: argparse.Namespace) -> dict[str, object]:
@@ -48,8 +49,8 @@ def run(args: argparse.Namespace) -> dict[str, object]:
     from protein_performer.inference.generation.generation import generate, in_paint
     from protein_performer.inference.generation.sampling import Sampling
 
-    if args.out.exists():
-        raise UserError(f"{args.out}: the file exists. Remove it, or choose another name.")
+    if args.out.exists() and not args.overwrite:
+        raise UserError(f"{args.out}: the file exists. Remove it, choose another, or --overwrite.")
     if (args.sequence is None) != (args.mask is None):
         raise UserError("--sequence and --mask go together: a protein, and its places to fill in")
     sampling = Sampling(args.temperature, args.top_p, args.seed)

@@ -58,10 +58,13 @@ def commit() -> str | None:
 
     With `-dirty` behind it where files differ from the commit.
     """
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # git would look above, and find a user's own repository
+        return None
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            cwd=checkout,
             capture_output=True,
             text=True,
             check=True,

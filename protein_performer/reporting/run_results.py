@@ -28,7 +28,7 @@ _PLACE = re.compile(r"<!-- (\S+\.json) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 
 
 def collect(runs: Sequence[Run]) -> dict[str, Any]:
-    """What is published of finished runs: the overrides and the figures of each.
+    """What is published of finished runs: the commits whose code ran, overrides and figures of each.
 
     Raises: UserError that names a run without results.
     """
@@ -36,6 +36,7 @@ def collect(runs: Sequence[Run]) -> dict[str, Any]:
         if run.metrics is None:
             raise UserError(f"{run.folder}: expected a finished run, found one that {run.state}")
     return {
+        "commits": sorted({run.status.commit for run in runs if run.status and run.status.commit}),
         "runs": [
             {
                 "model": run.named("model"),

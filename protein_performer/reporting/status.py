@@ -19,11 +19,13 @@ class Status:
             signal, `skipped` where the config is of a run that cannot be, or `failed`.
         reason: of the last three.
         overrides: of the config, as on the command line; passwords left out.
+        commit: of the checkout whose code ran; see `results.commit`.
     """
 
     state: str
     reason: str = ""
     overrides: Sequence[str] = ()
+    commit: str | None = None
 
 
 def write_status(run_dir: Path, status: Status) -> None:

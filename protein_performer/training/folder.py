@@ -20,6 +20,7 @@ from protein_performer.addresses import public_address, public_text
 from protein_performer.errors import UserError
 from protein_performer.files import locked, replacing
 from protein_performer.inference.checkpoint import stored_run
+from protein_performer.reporting.results import commit
 from protein_performer.reporting.runs import CONFIG_FILE
 from protein_performer.reporting.status import Status, write_status
 from protein_performer.reporting.tables import METRICS_FILE
@@ -138,10 +139,10 @@ def _status_kept(run_dir: Path) -> Iterator[None]:
     """Keep `status.json` of the run that the block is, from its beginning to its end."""
     chosen = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
     overrides = [public_text(each) for each in chosen]
-    write = rank_zero_only(write_status)
+    write, code = rank_zero_only(write_status), commit()
 
     def keep(state: str, reason: str = "") -> None:
-        write(run_dir, Status(state, reason, overrides))
+        write(run_dir, Status(state, reason, overrides, code))
 
     keep("running")
     try:

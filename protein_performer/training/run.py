@@ -20,7 +20,7 @@ from protein_performer.reporting.tables import Metrics, make_console, results_ta
 from protein_performer.training.building import build
 from protein_performer.training.lightning import usable_precision
 from protein_performer.training.module import LanguageModel
-from protein_performer.training.throughput import Throughput
+from protein_performer.training.throughput import of_run
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _check_finite(metrics: Metrics) -> None:
 def _training_metrics(
     trainer: pl.Trainer, module: LanguageModel, config: Mapping[str, Any]
 ) -> dict[str, float | int | str]:
-    throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))
+    throughput = of_run(trainer)
     metrics: dict[str, float | int | str] = {
         "model/name": config["model"]["name"],
         "model/parameters": sum(p.numel() for p in module.model.parameters()),
@@ -124,6 +124,8 @@ def _training_metrics(
         "train/seconds": round(throughput.seconds, 2),
         "train/peak_memory_bytes": _peak_memory(module.device),
     }
+    if throughput.distil_seconds:
+        metrics["train/distil_seconds"] = round(throughput.distil_seconds, 2)
     return metrics
 
 

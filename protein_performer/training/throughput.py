@@ -21,11 +21,15 @@ class Throughput(pl.Callback):
 
     Seconds are those between the start of a training batch and its end, the wait for the next batch
     included, validation and checkpoints not. The totals go on over a resumed run.
+
+    Attributes:
+        distil_seconds: what was spent on distilling, before training; no part of `seconds`.
     """
 
     def __init__(self) -> None:
         self.residues = 0
         self.seconds = 0.0
+        self.distil_seconds = 0.0
         self._window: list[Tensor] = []  # (residues, tokens, places) of each batch, on its device
         self._window_start = 0.0
         self._close_before_saving: Callable[[], None] = lambda: None
@@ -84,11 +88,21 @@ class Throughput(pl.Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         self._close_before_saving()  # else a resumed run would count less than the uninterrupted
-        return {"residues": self.residues, "seconds": self.seconds}
+        return {
+            "residues": self.residues,
+            "seconds": self.seconds,
+            "distil_seconds": self.distil_seconds,
+        }
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.residues, self.seconds = state_dict["residues"], state_dict["seconds"]
+        self.distil_seconds = state_dict.get("distil_seconds", 0.0)  # none in earlier versions
+
+
+def of_run(trainer: pl.Trainer) -> Throughput:
+    """The one that counts a run; `conf/callbacks` has one in each."""
+    return next(each for each in trainer.callbacks if isinstance(each, Throughput))
 
 
 def _count(batch: Batch) -> Tensor:

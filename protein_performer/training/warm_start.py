@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def warm_start(
     data: pl.LightningDataModule,
     config: Mapping[str, Any],
     device: torch.device,
-) -> None:
+) -> float:
     """Begin as `config["init_from"]` and `config["distil"]` say, and say what was taken.
 
     Args:
@@ -121,6 +122,8 @@ def warm_start(
         data: to distil with, of the model's alphabet.
         config: the run's, resolved.
         device: where to distil; the model is on the CPU before and after.
+
+    Returns: seconds of distilling.
     """
     alphabet = data.alphabet
     donor = read_donor(config["init_from"], config["trusted_packages"])
@@ -136,8 +139,10 @@ def warm_start(
     if taken.unused:
         lines.append(f"not used: {', '.join(taken.unused)}")
     rank_zero_only(log.info)("%s", "; ".join(lines))
+    start = time.perf_counter()
     if config["distil"]:
         _distil(model, donor, data, config["distil"], device)
+    return time.perf_counter() - start if config["distil"] else 0.0
 
 
 def _distil(

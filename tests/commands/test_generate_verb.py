@@ -63,12 +63,14 @@ def test_mistakes_are_said_in_a_line_and_write_nothing(
     assert not out.exists()
 
 
-def test_an_existing_file_is_kept(tmp_path, checkpoint, capsys):
+def test_an_existing_file_is_replaced_only_when_asked(tmp_path, checkpoint, capsys):
     out = tmp_path / "new.fasta"
     out.write_text("precious")
     assert main(["generate", checkpoint("causal"), str(out)]) == 1
     assert "the file exists" in capsys.readouterr().err
     assert out.read_text() == "precious"
+    assert main(["generate", checkpoint("causal"), str(out), "--max-length", "5", "--overwrite"]) == 0
+    assert out.read_text().startswith(">generated_1 ")
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-", "1,,2", "2-b"])

@@ -2,12 +2,14 @@
 
 import json
 import math
+import subprocess
 from statistics import mean, stdev
 
 import pytest
 from runs import ROOT
 
 from protein_performer.cli import main
+from protein_performer.reporting import results
 from protein_performer.reporting.run_results import table, with_tables
 from protein_performer.reporting.status import Status, write_status
 from protein_performer.reporting.tables import write_metrics
@@ -20,7 +22,7 @@ def finished(folder, model, seed, perplexity, *, state="finished"):
     folder.mkdir()
     (folder / "config.yaml").write_text(f"model: {{name: {model}}}\nobjective: {{name: mlm}}\n")
     overrides = [f"model={model}", f"seed={seed}", "trainer.max_steps=5", "hydra.run.dir=here"]
-    write_status(folder, Status(state, "", overrides))
+    write_status(folder, Status(state, "", overrides, f"c0de{seed}"))
     if state != "finished":
         return
     metrics = {"model/name": model, "objective": "mlm", "seed": seed, "train/steps": 5}
@@ -57,6 +59,7 @@ def test_a_sweep_is_published_with_the_command_that_does_it_again(published):
     assert published["seed"] == [0, 1, 2]
     assert published["seconds"] == 60
     assert published["machine"]
+    assert published["commits"] == ["c0de0", "c0de1", "c0de2"]  # of the runs, not of today
     assert len(published["runs"]) == 6
 
 
@@ -95,3 +98,17 @@ def test_a_result_that_is_missing_is_named(tmp_path, capsys):
     document.write_text("<!-- no.json -->\n<!-- end of no.json -->\n")
     assert main(["document", str(document), "--root", str(tmp_path)]) == 1
     assert "no.json: expected a published result" in capsys.readouterr().err
+
+
+def test_a_package_inside_another_repository_is_not_of_its_commit(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    user = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    commit = ["git", *user, "commit", "-q", "--allow-empty", "-m", "theirs"]
+    subprocess.run(commit, cwd=tmp_path, check=True)
+    package = tmp_path / ".venv" / "protein_performer" / "reporting"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    assert results.commit() is None
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "a" / "b" / "results.py"))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert results.commit()

@@ -207,7 +207,8 @@ def test_distilling_brings_attention_nearer_and_leaves_the_rest():
 def test_a_run_distils_before_it_trains(tmp_path, fasta, exact, caplog):
     caplog.set_level(logging.INFO)
     options = ("model=performer_relu", f"init_from={exact}", "distil=20", "trainer.max_steps=2")
-    train(compose_run(tmp_path, fasta, *options))
+    metrics = train(compose_run(tmp_path, fasta, *options))
+    assert metrics["train/distil_seconds"] > 0
     errors = [
         r.message.partition("errors ")[2] for r in caplog.records if "distilling" in r.message
     ]
