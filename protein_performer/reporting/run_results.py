@@ -28,7 +28,7 @@ _PLACE = re.compile(r"<!-- (\S+\.json) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 
 
 def collect(runs: Sequence[Run]) -> dict[str, Any]:
-    """What is published of finished runs: the commits whose code ran, overrides and figures of each.
+    """What is published of finished runs: commits, overrides and figures.
 
     Raises: UserError that names a run without results.
     """
@@ -45,7 +45,7 @@ def collect(runs: Sequence[Run]) -> dict[str, Any]:
                 "metrics": {k: v for k, v in (run.metrics or {}).items() if _is_kept(k)},
             }
             for run in runs
-        ]
+        ],
     }
 
 

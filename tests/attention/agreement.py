@@ -1,7 +1,7 @@
 """A mechanism against its dense oracle: outputs and every gradient, at odd sizes, with padding."""
 
 import torch
-from mechanisms import call
+from attention.mechanisms import call
 
 BATCH, LENGTH = 4, 37
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

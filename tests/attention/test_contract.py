@@ -5,7 +5,17 @@ Each test also shows that it could fail: that what it changes would be felt else
 
 import pytest
 import torch
-from mechanisms import BIDIRECTIONAL_ONLY, DIM, HEADS, NAMES, ROWS, build, call, distance, inputs
+from attention.mechanisms import (
+    BIDIRECTIONAL_ONLY,
+    DIM,
+    HEADS,
+    NAMES,
+    ROWS,
+    build,
+    call,
+    distance,
+    inputs,
+)
 
 from protein_performer.attention.protocol import stepping
 from protein_performer.errors import UserError

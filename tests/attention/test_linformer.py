@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from agreement import DTYPES, SCALES, check, gradients_are_right
+from attention.agreement import DTYPES, SCALES, check, gradients_are_right
 from oracles.mechanisms import linformer_attention
 
 from protein_performer.attention.linformer import Linformer, RandomLinformer

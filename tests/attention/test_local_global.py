@@ -1,7 +1,7 @@
 import pytest
 import torch
-from agreement import DTYPES, check
-from favor_oracles import dense
+from attention.agreement import DTYPES, check
+from attention.favor.dense_layer import dense
 from oracles.mechanisms import softmax_attention
 
 from protein_performer.attention.local_global import LocalGlobal

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from agreement import DTYPES, SCALES, check, gradients_are_right
+from attention.agreement import DTYPES, SCALES, check, gradients_are_right
 from oracles.mechanisms import softmax_attention
 
 from protein_performer.attention.protocol import LayerSpec

@@ -1,5 +1,5 @@
 import pytest
-from agreement import DTYPES, SCALES, check, gradients_are_right
+from attention.agreement import DTYPES, SCALES, check, gradients_are_right
 from oracles.mechanisms import softmax_attention
 
 from protein_performer.attention.protocol import LayerSpec

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from favor_oracles import POSITIVE, layer
+from attention.favor.dense_layer import POSITIVE, layer
 
 from protein_performer.errors import UserError
 

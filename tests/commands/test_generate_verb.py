@@ -69,7 +69,8 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path, checkpoint, caps
     assert main(["generate", checkpoint("causal"), str(out)]) == 1
     assert "the file exists" in capsys.readouterr().err
     assert out.read_text() == "precious"
-    assert main(["generate", checkpoint("causal"), str(out), "--max-length", "5", "--overwrite"]) == 0
+    arguments = ["--max-length", "5", "--overwrite"]
+    assert main(["generate", checkpoint("causal"), str(out), *arguments]) == 0
     assert out.read_text().startswith(">generated_1 ")
 
 

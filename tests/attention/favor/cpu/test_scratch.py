@@ -1,7 +1,7 @@
 """Buffers that outlive a call."""
 
 import torch
-from favor_oracles import layer
+from attention.favor.dense_layer import layer
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from protein_performer.attention.favor.cpu import scratch

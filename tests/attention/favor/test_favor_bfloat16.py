@@ -7,7 +7,7 @@ decide.
 
 import pytest
 import torch
-from favor_oracles import KERNELS, POSITIVE, all_at_once, layer
+from attention.favor.dense_layer import KERNELS, POSITIVE, all_at_once, layer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from protein_performer.attention.favor import favor as module

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from agreement import check
-from favor_oracles import all_at_once, dense, layer
+from attention.agreement import check
+from attention.favor.dense_layer import all_at_once, dense, layer
 
 from protein_performer.attention.favor.cpu import bidirectional, scratch
 from protein_performer.attention.favor.cpu import causal as prefix_sums

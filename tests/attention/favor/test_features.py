@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from agreement import check
-from favor_oracles import KERNELS, dense, layer
+from attention.agreement import check
+from attention.favor.dense_layer import KERNELS, dense, layer
 from oracles import favor as oracles
 
 from protein_performer.attention.favor.features import (

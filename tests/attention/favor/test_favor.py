@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from agreement import DTYPES, SCALES, check, gradients_are_right, padding_everywhere
-from favor_oracles import POSITIVE, SIGNED, all_at_once, dense, layer, rounding
+from attention.agreement import DTYPES, SCALES, check, gradients_are_right, padding_everywhere
+from attention.favor.dense_layer import POSITIVE, SIGNED, all_at_once, dense, layer, rounding
 from oracles import favor as oracles
 
 from protein_performer.attention.favor.favor import Favor

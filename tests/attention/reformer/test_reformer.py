@@ -1,7 +1,7 @@
 import pytest
 import torch
-from agreement import DTYPES, SCALES, check, gradients_are_right
-from mechanisms import call
+from attention.agreement import DTYPES, SCALES, check, gradients_are_right
+from attention.mechanisms import call
 from oracles.mechanisms import reformer_attention
 
 from protein_performer.attention.protocol import LayerSpec

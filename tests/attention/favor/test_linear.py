@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from agreement import DTYPES, check
-from favor_oracles import POSITIVE, all_at_once, dense, layer
+from attention.agreement import DTYPES, check
+from attention.favor.dense_layer import POSITIVE, all_at_once, dense, layer
 from oracles import favor as oracles
 
 from protein_performer.attention.favor import linear
