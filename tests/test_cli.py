@@ -193,3 +193,20 @@ def test_a_verb_that_failed_in_part_says_so_by_its_exit_code(monkeypatch, tmp_pa
     assert main(["compare", "good"]) == 0
     assert main(["compare", "bad", "--json", str(tmp_path / "a.json")]) == 1
     assert json.loads((tmp_path / "a.json").read_text()) == {"failed": ["bad"]}
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [
+        ("transformers", ["export", "run", "out"]),
+        ("huggingface_hub", ["embed", "facebook/esm2_t6_8M_UR50D", "a.fasta", "out.h5"]),
+    ],
+)
+def test_a_missing_extra_is_named_with_its_command(monkeypatch, capsys, missing, arguments):
+    monkeypatch.setitem(sys.modules, missing, None)
+    for name in [name for name in sys.modules if name.startswith("protein_performer.hf")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert 'pip install "protein-performer[hf]"' in error

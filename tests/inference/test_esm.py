@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from runs import compose_run, write_proteins
-from transformers import EsmConfig, EsmForMaskedLM
+from transformers import AutoModelForMaskedLM, EsmConfig, EsmForMaskedLM
 
 import protein_performer as pp
 from protein_performer.alphabet import Alphabet
+from protein_performer.cli import main
 from protein_performer.errors import UserError
 from protein_performer.inference.hub import local_path
 from protein_performer.model.config import TrunkConfig
@@ -182,3 +183,20 @@ def test_masked_tokens_are_zeros_and_the_others_as_large_as_in_training():
 def test_a_causal_model_cannot_count_the_masked_tokens_of_a_row():
     with pytest.raises(UserError, match=r"model\.token_dropout"):
         TrunkConfig(8, 1, 2, 16, causal=True, token_dropout=0.12)
+
+
+@pytest.mark.parametrize("token_dropout", [True, False])
+def test_esm_goes_into_an_exported_folder_and_back(tmp_path, token_dropout):
+    """With what its masked tokens do: the scaling of token dropout is part of the model."""
+    esm(tmp_path / "esm", token_dropout=token_dropout)
+    assert main(["export", str(tmp_path / "esm"), str(tmp_path / "exported")]) == 0
+    tokens = torch.tensor([Alphabet().encode("MKTAYIAKQRQISFVKSHFSRQ").tolist()])
+    tokens[0, 3:9] = Alphabet.mask
+    mask = torch.ones_like(tokens)
+    exported = AutoModelForMaskedLM.from_pretrained(tmp_path / "exported").eval()
+    with torch.no_grad():
+        ours = pp.load(tmp_path / "esm").checkpoint.model(tokens, mask.bool())
+        again = pp.load(tmp_path / "exported").checkpoint.model(tokens, mask.bool())
+        theirs = exported(tokens, attention_mask=mask).logits
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-5)
+    torch.testing.assert_close(again, ours, rtol=0, atol=1e-5)
