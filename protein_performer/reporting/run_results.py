@@ -19,7 +19,10 @@ from protein_performer.reporting.runs import Group, Interval, Run, group_runs
 from protein_performer.reporting.status import Status
 
 _KEPT = re.compile(r"(test|ood)/(empirical_|ngram_)?(accuracy|perplexity|order)|val/perplexity")
-_COUNTS = ("train/steps", "train/residues", "train/seconds", "model/parameters", "seed")
+_COUNTS = (
+    *("train/steps", "train/residues", "train/seconds", "train/distil_seconds"),
+    *("model/parameters", "seed"),
+)
 _HEAD = (
     *("model", "objective", "test acc.", "test ppl.", "of baseline"),
     *("OOD acc.", "OOD ppl.", "of baseline", "seconds", "residues/s"),

@@ -73,7 +73,7 @@ def curves(run_dir, name="train/loss"):
 def figures(run_dir):
     """What `metrics.json` says, but for how long it took."""
     found = json.loads((run_dir / "metrics.json").read_text())
-    cost = ("train/seconds", "train/peak_memory_bytes")
+    cost = ("train/seconds", "train/distil_seconds", "train/peak_memory_bytes")
     return {name: value for name, value in found.items() if name not in cost}
 
 
