@@ -178,6 +178,8 @@ def test_padding_inside_a_row_is_as_if_it_were_cut_out(convolution, causal):
     for row in (0, 1):
         alone = model(tokens[row, mask[row]][None])[0]
         assert_close(padded[row, mask[row]], alone, rtol=1e-12, atol=1e-12)
+    (last,) = model.hidden_layers(tokens, mask, [-1])
+    assert_close(last[mask], model.hidden(tokens, mask)[mask], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal"])
