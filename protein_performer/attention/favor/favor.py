@@ -35,10 +35,11 @@ class Favor(Mechanism):
       and 1e-4, which draw attention to the uniform one (0.8); at 0.5 it was 0.46, 0.46, 0.40, 0.25;
     - features are redrawn by `redraw_` only, never by a call, so evaluation is deterministic.
 
-    Features, sums and normalizers are float32 (float64 for float64 inputs). On a GPU, under
-    autocast to bfloat16 or with bfloat16 inputs, products are of bfloat16 operands: `precision.py`
-    says what is rounded. On a CPU, and in float16, all is computed in float32. Outputs have the
-    dtype of v. Gradients cannot be differentiated again.
+    Features, sums and normalizers are float32 (float64 for float64 inputs). Under autocast to
+    bfloat16 or with bfloat16 inputs, products are of bfloat16 operands, on a GPU and on a CPU with
+    bfloat16 tiles: `precision.py` says what is rounded and where it gains. In float16, and on other
+    CPUs, all is computed in float32. Outputs have the dtype of v. Gradients cannot be
+    differentiated again.
 
     Args:
         spec: where the layer stands.
@@ -134,19 +135,21 @@ class Favor(Mechanism):
 
     def _operands(self, q: Tensor, k: Tensor, v: Tensor, key_mask: Tensor | None) -> Operands:
         """Inputs in the dtype of the features, and the features of these queries and keys."""
-        precision = precision_of(q, k, v)
-        dtype = precision.exact
-        pairs = Pairs(q.to(dtype), k.to(dtype), key_mask, self.options.spread)
+        exact_projections = self.options.feature_map != "relu"
+        precision = precision_of(q, k, v, exact_projections=exact_projections)
+        if not precision.rounds:
+            q, k, v = (x.to(precision.exact) for x in (q, k, v))
+        pairs = Pairs(q, k, key_mask, self.options.spread)
         if self.options.saderf:
             pairs = pairs.balanced()
         # A copy: the gradient reads it again, perhaps after the next draw.
-        w = self.projection.to(dtype, copy=True)
+        w = self.projection.to(precision.exact, copy=True)
         features = FEATURE_MAPS[self.options.feature_map](w, pairs)
         if self.options.epsilon is not None:
             features = replace(features, epsilon=self.options.epsilon)
         query, key = features.gained(pairs.q), features.gained(pairs.k)
         return Operands(
-            query, key, v.to(dtype), features.base2(), key_mask, self.options.normalize, precision
+            query, key, v, features.base2(), key_mask, self.options.normalize, precision
         )
 
     def init_state(
@@ -207,4 +210,5 @@ def _unnormalized(out: Tensor, operands: Operands) -> Tensor:
     norm, scale = (
         x[..., None] if isinstance(x, Tensor) else x for x in (features.norm, features.scale)
     )
-    return out * (torch.exp2(operands.q.square().sum(-1) * norm) * scale)[..., None]
+    squares = operands.q.to(operands.precision.exact).square().sum(-1)
+    return out * (torch.exp2(squares * norm) * scale)[..., None]

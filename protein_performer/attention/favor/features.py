@@ -67,10 +67,10 @@ class FeatureMap:
     epsilon: float = 0.0
 
     def gained(self, x: Tensor) -> Tensor:
-        """(B, H, L, D) -> y."""
+        """(B, H, L, D) -> y, as exact as the weight unless it is x itself."""
         if isinstance(self.gain, Tensor):
-            return x * self.gain[..., None, None]
-        return x if self.gain == 1 else x * self.gain
+            return x.to(self.weight.dtype) * self.gain[..., None, None]
+        return x if self.gain == 1 else x.to(self.weight.dtype) * self.gain
 
     def floored(self, u: Tensor) -> Tensor:
         """log2 of the exponential features 2^u (..., M) with epsilon added to them.
@@ -127,7 +127,7 @@ class Pairs(NamedTuple):
         """
         if self.given_spread is not None:
             return self.given_spread
-        q, k = zero_padding(self.q, self.key_mask), zero_padding(self.k, self.key_mask)
+        q, k = (zero_padding(exact(x), self.key_mask) for x in (self.q, self.k))
         count = torch.tensor(q.shape[-2], device=q.device)
         if self.key_mask is not None:
             count = self.key_mask.sum(-1).clamp_min(1)[:, None]  # (B, 1)
@@ -141,14 +141,20 @@ class Pairs(NamedTuple):
         psi_d = (sum_j k_jd^2 / sum_i q_id^2)^(1/4), of each dimension d; a dimension that is zero
         throughout keeps its scale. Source: Likhosherstov et al. 2023, arXiv:2302.00787, section 4.
         """
+        q, k = exact(self.q), exact(self.k)
         with torch.no_grad():
-            q_squares = zero_padding(self.q, self.key_mask).square().sum(-2, keepdim=True)
-            k_squares = zero_padding(self.k, self.key_mask).square().sum(-2, keepdim=True)
-            tiny = torch.finfo(self.q.dtype).tiny
+            q_squares = zero_padding(q, self.key_mask).square().sum(-2, keepdim=True)
+            k_squares = zero_padding(k, self.key_mask).square().sum(-2, keepdim=True)
+            tiny = torch.finfo(q.dtype).tiny
             known = (q_squares > tiny) & (k_squares > tiny)
             ratio = torch.where(known, k_squares, 1.0) / torch.where(known, q_squares, 1.0)
             psi = ratio.pow(0.25)
-        return self._replace(q=self.q * psi, k=self.k / psi)
+        return self._replace(q=q * psi, k=k / psi)
+
+
+def exact(x: Tensor) -> Tensor:
+    """In float32, or in float64 if it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def softmax(w: Tensor) -> FeatureMap:

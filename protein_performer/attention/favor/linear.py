@@ -31,7 +31,8 @@ class Operands(NamedTuple):
     """What linear attention is given.
 
     Attributes:
-        q, k, v: (B, H, L, D), all float32 or all float64; q and k times the gain of the features.
+        q, k, v: (B, H, L, D), all float32 or all float64, of any dtype where products are rounded;
+            q and k times the gain of the features.
         features: in base 2 (`FeatureMap.base2`); constants to the gradient.
         key_mask: (B, L) bool or None.
         normalize: divide by the sum of the weights.
@@ -144,9 +145,11 @@ def first_state(operands: Operands) -> State:
     """The state before any key."""
     q, v, features = operands.q, operands.v, operands.features
     num_features = features.weight.shape[-2]
-    sums = q.new_zeros(*q.shape[:2], v.shape[-1] + 1, num_features)
+    dtype = operands.precision.exact
+    sums = q.new_zeros(*q.shape[:2], v.shape[-1] + 1, num_features, dtype=dtype)
     peaks = num_features if features.activation is None else 1
-    return State(sums, finite(q.new_full((*q.shape[:2], 1, peaks), -torch.inf)))
+    lowest = q.new_full((*q.shape[:2], 1, peaks), -torch.inf, dtype=dtype)
+    return State(sums, finite(lowest))
 
 
 def divisor(normalizer: Tensor, features: FeatureMap) -> Tensor:
@@ -174,7 +177,8 @@ def _outputs(rows: Rows, operands: Operands) -> Tensor:
 
 def _features(operands: Operands) -> tuple[Queries, Keys]:
     """Of all positions, (B, H, L, *)."""
-    q, k, v, features, key_mask, _, _ = operands
+    features, key_mask = operands.features, operands.key_mask
+    q, k, v = (x.to(operands.precision.exact) for x in operands[:3])
     u_q, u_k = (x @ features.weight.mT for x in (q, k))
     if features.offset is not None:
         u_q, u_k = (u + features.offset[..., None, :] for u in (u_q, u_k))

@@ -13,6 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from protein_performer.processor import has_bfloat16_tiles
+
+WIDE = 64  # of heads: on a CPU, narrower ones lose by conversions what products gain
+
 
 class Precision(NamedTuple):
     """The dtypes of one call.
@@ -55,8 +59,8 @@ class Precision(NamedTuple):
         return self.sum_rows(phi.mT, values).mT
 
 
-def precision_of(q: Tensor, k: Tensor, v: Tensor) -> Precision:
-    """That of autocast, or without it that of the inputs.
+def precision_of(q: Tensor, k: Tensor, v: Tensor, *, exact_projections: bool = True) -> Precision:
+    """That of autocast, or without it that of the inputs; float32 where that is no slower.
 
     In float16 the answer is float32: its smallest number, 6e-8, is too near for features that are
     relative to the largest, and gradients would need scales of their own.
@@ -68,10 +72,17 @@ def precision_of(q: Tensor, k: Tensor, v: Tensor) -> Precision:
         asked = torch.get_autocast_dtype(device) == torch.bfloat16
     else:
         asked = q.dtype == k.dtype == v.dtype == torch.bfloat16
-    rounds = asked and gains_from_bfloat16(q.device)
+    rounds = asked and gains_from_bfloat16(q.device, q.shape[-1], exact_projections)
     return Precision(torch.float32, torch.bfloat16 if rounds else torch.float32)
 
 
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Not a CPU: the schedules of `cpu/`, which it takes, compute in float32."""
-    return device.type != "cpu"
+def gains_from_bfloat16(device: torch.device, head_dim: int, exact_projections: bool) -> bool:
+    """Whether products of features in bfloat16 make attention faster there.
+
+    On a CPU it takes tiles (AMX). PyTorch has no product of bfloat16 operands into float32 there,
+    so that W x is a product in float32 where it must be exact: for all maps but ReLU, which leaves
+    little to gain at narrow heads.
+    """
+    if device.type != "cpu":
+        return True
+    return has_bfloat16_tiles(device) and (head_dim >= WIDE or not exact_projections)

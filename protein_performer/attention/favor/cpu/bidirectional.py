@@ -107,8 +107,8 @@ def _load_queries(heads: Heads, at: slice) -> Tensor:
 def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
     """The sums over keys, and the peaks that they are relative to."""
     phi = heads.phi
-    dim, num_features = heads.v.shape[-1], phi.weight.shape[-2]
-    sums = heads.v.new_zeros(heads.size, dim + 1, num_features)
+    dim, num_features = heads.v.shape[-1], phi.num_features
+    sums = heads.zeros(dim + 1, num_features)
     lowest = torch.finfo(sums.dtype).min / 4 if phi.weighted else 0.0
     peak = sums.new_full((heads.size, 1, num_features if phi.exponential else 1), lowest)
     for at in _blocks(heads):
@@ -119,41 +119,63 @@ def _sum_keys(heads: Heads) -> tuple[Tensor, Tensor]:
             grown = torch.maximum(peak, log_weight.amax(-2, keepdim=True))
             sums.mul_(torch.exp2(peak - grown))
             peak = grown
-        features = _key_features(heads, features, values, weight, peak)
+        features, values = _key_features(heads, features, values, weight, peak)
         _add_to_sums(sums, values, features, heads)
     return sums, peak
 
 
 def _key_features(
     heads: Heads, u: Tensor, values: Tensor, weight: Tensor | None, peak: Tensor
-) -> Tensor:
-    """Features relative to the peak; a factor that is not in them goes into the values."""
+) -> tuple[Tensor, Tensor]:
+    """Features relative to the peak, and values, which take a factor that is not in features."""
     if heads.phi.exponential:
-        return u.sub_(peak).exp2_()
+        return heads.products.operand("phi", u.sub_(peak).exp2_()), values
     if weight is not None:
-        values.mul_(torch.exp2(weight - peak))
-    return heads.phi.activate_in_place(u, "phi")
+        exact = heads.products.exact("values", values).mul_(torch.exp2(weight - peak))
+        values = heads.products.operand("values", exact)
+    return heads.phi.activate_in_place(u, "phi"), values
 
 
 def _add_to_sums(sums: Tensor, values: Tensor, phi: Tensor, heads: Heads) -> None:
-    """Adds values^T (phi + lacking), of (G, T, E) and (G, T, M)."""
-    sums.baddbmm_(values.mT, phi)
+    """Adds values^T (phi + lacking), of operands (G, T, E) and (G, T, M)."""
+    products = heads.products
+    if products.rounds:
+        sums.add_(products.exact("added", products.bmm("added", values.mT, phi)))
+    else:
+        sums.baddbmm_(values.mT, phi)
     if heads.phi.lacking:
-        sums.add_(values.sum(-2)[..., None], alpha=heads.phi.lacking)
+        total = values.sum(-2, dtype=sums.dtype)
+        sums.add_(total[..., None], alpha=heads.phi.lacking)
 
 
 def _read_sums(sums: Tensor, phi: Tensor, name: str, heads: Heads) -> Tensor:
-    """(phi + lacking) sums^T, (G, T, M) by (G, S, M), in the buffer (G, T, S) of that name."""
-    rows = torch.bmm(phi, sums.mT, out=heads.scratch(name, *phi.shape[:2], sums.shape[1]))
+    """(phi + lacking) sums^T, (G, T, M) by (G, S, M), exact, in the buffer (G, T, S) of that name.
+
+    Args:
+        sums: exact.
+        phi: an operand.
+    """
+    products = heads.products
+    read = products.operand("sums", sums)
+    rows = products.exact(name, products.bmm(name, phi, read.mT))
     if heads.phi.lacking:
         rows.add_(sums.sum(-1)[:, None], alpha=heads.phi.lacking)
     return rows
 
 
+def _read_rows(sums: Tensor, phi: Tensor, heads: Heads) -> tuple[Tensor, Tensor]:
+    """Of each query: sums of values (G, T, D), and their normalizer (G, T, 1)."""
+    if heads.products.rounds:
+        rows = _read_sums(sums, phi, "rows", heads)
+        return rows[..., :-1], rows[..., -1:]
+    # Apart: float32 products of width D + 1 cost a fifth more than those of width D.
+    total = _read_sums(sums[:, :-1], phi, "total", heads)
+    return total, _read_sums(sums[:, -1:], phi, "normalizer", heads)
+
+
 def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, out: Tensor) -> Kept:
     """Writes the outputs (R, K, L, D) of all queries."""
-    length, dim = out.shape[2:]
-    factor = sums.new_empty(heads.size, length, 1)
+    factor = heads.zeros(out.shape[2], 1)
     peak = torch.empty_like(factor) if heads.phi.exponential else None
     for at in _blocks(heads):
         u = heads.phi.project(_load_queries(heads, at), "u")
@@ -161,11 +183,10 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, out: Tensor) -> Kept:
         if peak is not None:
             u.add_(key_peak)
             log_scale = peak[:, at] = u.amax(-1, keepdim=True)
-            phi_q = u.sub_(log_scale).exp2_()
+            phi_q = heads.products.operand("phi", u.sub_(log_scale).exp2_())
         else:
             phi_q = heads.phi.activate_in_place(u, "phi")
-        total = _read_sums(sums[:, :dim], phi_q, "total", heads)
-        normalizer = _read_sums(sums[:, dim:], phi_q, "normalizer", heads)
+        total, normalizer = _read_rows(sums, phi_q, heads)
         factors = (
             divisor(normalizer, heads.phi.map).reciprocal() if heads.normalize else log_scale.exp2()
         )
@@ -176,32 +197,34 @@ def _attend(heads: Heads, sums: Tensor, key_peak: Tensor, out: Tensor) -> Kept:
 
 def _grad_queries(heads: Heads, kept: Kept, out: Tensor, grad: Tensor, dq: Tensor) -> Tensor:
     """Writes the gradient of q; returns that of the sums, (G, E, M)."""
+    products = heads.products
     d_sums = torch.zeros_like(kept.sums)
     for at in _blocks(heads):
         u = heads.phi.project(_load_queries(heads, at), "u")
         if kept.peak is not None:
-            phi_q = u.add_(kept.key_peak).sub_(kept.peak[:, at]).exp2_()
+            u.add_(kept.key_peak).sub_(kept.peak[:, at])
+            phi_q = products.operand("phi", u.exp2_())
         else:
             phi_q = heads.phi.activate_in_place(u, "phi")
         rows = grad[:, :, at], by_row(kept.factor, out)[:, :, at], out[:, :, at]
-        d_total = heads.grad_sums(*rows, at.stop - at.start)
+        d_total = products.operand("d_rows", heads.grad_sums(*rows, at.stop - at.start))
         _add_to_sums(d_sums, d_total, phi_q, heads)
-        d_phi = torch.bmm(d_total, kept.sums, out=heads.scratch("d_phi", *phi_q.shape))
+        d_phi = products.bmm("d_phi", d_total, products.operand("sums", kept.sums))
         dq[:, :, at] = by_row(heads.phi.backward(d_phi, phi_q, u, "u"), dq)
     return d_sums
 
 
 def _grad_keys(heads: Heads, kept: Kept, d_sums: Tensor, dk: Tensor, dv: Tensor) -> None:
     """Writes the gradients of k and v."""
-    dim = dv.shape[-1]
+    products = heads.products
     for at in _blocks(heads):
         key, values, weight = _load_keys(heads, at)
         u = heads.phi.project(key, "u")
         if weight is not None and heads.phi.exponential:
             u.add_(weight)
-        phi_k = _key_features(heads, u, values, weight, kept.key_peak)
-        d_phi = torch.bmm(values, d_sums, out=heads.scratch("d_phi", *phi_k.shape))
-        d_values = _read_sums(d_sums[:, :dim], phi_k, "total", heads)
+        phi_k, values = _key_features(heads, u, values, weight, kept.key_peak)
+        d_phi = products.bmm("d_phi", values, products.operand("d_sums", d_sums))
+        d_values = _read_sums(d_sums[:, :-1], phi_k, "total", heads)
         if weight is not None and not heads.phi.exponential:
             d_values.mul_(torch.exp2(weight - kept.key_peak))
         dv[:, :, at] = by_row(d_values, dv)

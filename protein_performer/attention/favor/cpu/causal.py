@@ -22,7 +22,7 @@ from protein_performer.attention.favor.cpu.chunks import (
     Scales,
     grad_values,
     log_scale,
-    mask_pairs,
+    pair_products,
     pass_states,
     scaled,
     scales_of,
@@ -69,7 +69,7 @@ def _restored(out: Tensor, lost: Tensor, operands: Operands) -> Tensor:
         whole = checkpoint(
             linear.causal, operands.of_row(row), use_reentrant=False, preserve_rng_state=False
         )[0]
-        restored.append(torch.where(lost[row, ..., None], whole[0], out[row]))
+        restored.append(torch.where(lost[row, ..., None], whole[0].to(out.dtype), out[row]))
     return out.index_copy(0, rows, torch.stack(restored))
 
 
@@ -85,7 +85,7 @@ class CausalAttention(torch.autograd.Function):
         Only q, k and v, which are those of the operands, have gradients.
         """
         out = torch.empty_like(v)
-        factor = q.new_empty(*q.shape[:3], 1)
+        factor = q.new_empty(*q.shape[:3], 1, dtype=operands.precision.exact)
         kept = []
         for group, heads in head_groups(operands, HEADS):
             kept += _forward(heads, out[group], factor[group], keep)
@@ -110,45 +110,43 @@ class CausalAttention(torch.autograd.Function):
         return dq, dk, dv, None, None
 
 
-def chunk_length(length: int, head_dim: int) -> int:
-    """C: about D positions, so that the pairs of a chunk cost what its state does."""
-    return min(max(head_dim, CHUNKS[0]), CHUNKS[1], length)
+def chunk_length(length: int, head_dim: int, *, rounds: bool = False) -> int:
+    """C: about D positions, so that the pairs of a chunk cost what its state does.
+
+    Twice as many where products are rounded: there they cost less than the states' conversions.
+    """
+    chunk = min(max(head_dim, CHUNKS[0]), CHUNKS[1])
+    return min(2 * chunk if rounds else chunk, length)
 
 
 def _chunk(heads: Heads) -> int:
-    return chunk_length(*heads.q.shape[2:])
+    return chunk_length(*heads.q.shape[2:], rounds=heads.products.rounds)
 
 
 def _blocks(heads: Heads) -> list[slice]:
     """A whole number of chunks each, but for the last."""
     length = heads.q.shape[2]
-    per_chunk = heads.size * _chunk(heads) * heads.phi.weight.shape[-2]
-    size = _chunk(heads) * max(1, FEATURES // per_chunk)
+    per_chunk = heads.size * _chunk(heads) * heads.phi.num_features
+    features = 2 * FEATURES if heads.products.rounds else FEATURES  # half as long, each of them
+    size = _chunk(heads) * max(1, features // per_chunk)
     return [slice(first, min(first + size, length)) for first in range(0, length, size)]
 
 
 def _forward(heads: Heads, out: Tensor, factor: Tensor, keep: bool) -> list[Kept]:
     """Writes the outputs (R, K, L, D) and the factors (R, K, L, 1) of their sums."""
-    kept, scratch = [], heads.scratch
+    kept, products = [], heads.products
     dim = out.shape[-1]
-    state = out.new_zeros(heads.size, dim + 1, heads.phi.weight.shape[-2])
-    floor = out.new_full((heads.size, 1, 1), torch.finfo(out.dtype).min / 4)
+    state = heads.zeros(dim + 1, heads.phi.num_features)
+    floor = state.new_full((heads.size, 1, 1), torch.finfo(state.dtype).min / 4)
     for at in _blocks(heads):
         block = _load(heads, at)
         scales = _scales(heads, block, floor)
-        values = scaled(block.values, scales and scales.until, "weighted", scratch)
-        num_chunks, chunk, _ = values.shape
-        shapes = ((num_chunks, *state.shape[1:]), (num_chunks, chunk, chunk))
-        if keep:
-            states, scores = (state.new_empty(shape) for shape in shapes)
-        else:
-            states, scores = scratch("states", *shapes[0]), scratch("scores", *shapes[1])
-        added = torch.bmm(values.mT, block.phi_k, out=scratch("wide", *states.shape))
-        pass_states(state, added, scales, states)
-        torch.bmm(block.phi_q, block.phi_k.mT, out=scores)
-        mask_pairs(scores, scales, scratch)
+        values = scaled(block.values, scales and scales.until, "weighted", products)
+        added = products.exact("wide", products.bmm("wide", values.mT, block.phi_k))
+        states = pass_states(state, added, scales, products, keep=keep)
+        scores = pair_products(block.phi_q, block.phi_k, scales, "scores", products, keep=keep)
 
-        sums, normalizer = sum_rows(block, states, scores, scales, scratch)
+        sums, normalizer = sum_rows(block, states, scores, scales, products)
         if scales is not None:
             floor = scales.peak[:, -1:, -1:]
         if heads.normalize:
@@ -175,34 +173,32 @@ def _backward(
     kept: list[Kept],
 ) -> None:
     """Writes the gradients of q, k and v, (R, K, L, D)."""
-    scratch = heads.scratch
-    d_state = out.new_zeros(heads.size, *kept[0].states.shape[1:])
+    products = heads.products
+    d_state = heads.zeros(*kept[0].states.shape[1:])
     for at, of_block in zip(reversed(_blocks(heads)), reversed(kept), strict=True):
         size = at.stop - at.start
         block, scales = _load(heads, at, of_block), of_block.scales
         rows = grad[:, :, at], factor[:, :, at], out[:, :, at]
-        d_sums = heads.grad_sums(*rows, block.key.shape[1]).view_as(block.values)
-        d_scores = scratch("d_scores", *of_block.scores.shape)
-        torch.bmm(d_sums, block.values.mT, out=d_scores)
-        mask_pairs(d_scores, scales, scratch)
-        d_since = scaled(d_sums, scales and scales.since, "d_since", scratch)
-        d_added = torch.bmm(d_since.mT, block.phi_q, out=scratch("wide", *of_block.states.shape))
-        d_states = scratch("d_states", *of_block.states.shape)
-        pass_states(d_state, d_added, scales, d_states, backwards=True)
+        exact = heads.grad_sums(*rows, block.key.shape[1]).view_as(block.values)
+        d_since = scaled(exact, scales and scales.since, "d_since", products)
+        d_sums = products.operand("d_rows", exact)
+        d_scores = pair_products(d_sums, block.values, scales, "d_scores", products)
+        d_added = products.exact("wide", products.bmm("wide", d_since.mT, block.phi_q))
+        d_states = pass_states(d_state, d_added, scales, products, backwards=True)
 
-        d_values = grad_values(block, of_block, d_sums, d_states, scratch)
+        d_values = grad_values(block, of_block, d_sums, d_states, products)
         dv[:, :, at] = d_values.view(*out.shape[:2], -1, out.shape[-1])[:, :, :size]
         padding = padding_positions(heads.mask, at)
         if padding is not None:
             dv[:, :, at][padding] = 0
 
-        values = scaled(block.values, scales and scales.until, "weighted", scratch)
-        d_phi = torch.bmm(values, d_states, out=scratch("wide", *block.phi_k.shape))
+        values = scaled(block.values, scales and scales.until, "weighted", products)
+        d_phi = products.bmm("wide", values, d_states)
         d_phi.baddbmm_(d_scores.mT, block.phi_q)
         dk_block = heads.phi.backward(d_phi, block.phi_k, block.u_k, "u_k", block.key)
         dk[:, :, at] = by_row(dk_block, dk)[:, :, :size]
 
-        torch.bmm(d_since, of_block.states, out=d_phi)
+        d_phi = products.bmm("wide", d_since, of_block.states)
         d_phi.baddbmm_(d_scores, block.phi_k)
         dq_block = heads.phi.backward(d_phi, block.phi_q, block.u_q, "u_q")
         dq[:, :, at] = by_row(dq_block, dq)[:, :, :size]
@@ -231,7 +227,8 @@ def _features(
         return u, heads.phi.activate(u, "phi_" + name), None
     if peak is None:
         peak = u.amax(-1, keepdim=True)
-    return u, u.sub_(peak).exp2_(), peak
+    phi = heads.products.operand("phi_" + name, u.sub_(peak).exp2_())
+    return u, phi, peak
 
 
 def _scales(heads: Heads, block: Block, floor: Tensor) -> Scales | None:

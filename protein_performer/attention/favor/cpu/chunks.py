@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from protein_performer.attention.favor.cpu.scratch import Scratch
+from protein_performer.attention.favor.cpu.products import Products
 
 
 class Block(NamedTuple):
@@ -79,33 +79,54 @@ def scales_of(weight: Tensor, floor: Tensor) -> Scales:
     )
 
 
-def mask_pairs(scores: Tensor, scales: Scales | None, scratch: Scratch) -> Tensor:
-    """(N, C, C) times the weight of each pair, zero where the key is later; in place."""
+def pair_products(
+    a: Tensor, b: Tensor, scales: Scales | None, name: str, products: Products, *, keep: bool = False
+) -> Tensor:
+    """(N, C, *) each -> (N, C, C), a b^T times the weight of each pair, an operand.
+
+    Zero where the key is later. In the buffer of that name, or to keep.
+    """
     if scales is None:
-        return scores.tril_()
-    pairs = scratch("pairs", *scales.weight.shape, scores.shape[-1])
+        return products.bmm(name, a, b.mT, keep=keep).tril_()
+    scores = products.exact(name, products.bmm(name, a, b.mT, keep=keep and not products.rounds))
+    pairs = products.scratch("pairs", *scales.weight.shape, scores.shape[-1])
     torch.sub(scales.weight[..., None, :], scales.peak[..., None], out=pairs)
     # A later key may be far beyond the row's peak: it is cut off before the product.
-    return scores.mul_(pairs.exp2_().tril_().view_as(scores))
+    scores.mul_(pairs.exp2_().tril_().view_as(scores))
+    return products.operand(name, scores, keep=keep)
 
 
-def scaled(x: Tensor, scale: Tensor | None, buffer: str, scratch: Scratch) -> Tensor:
-    """The product of x and the scale in a buffer, or x itself."""
-    return x if scale is None else torch.mul(x, scale, out=scratch(buffer, *x.shape))
+def scaled(x: Tensor, scale: Tensor | None, name: str, products: Products) -> Tensor:
+    """The product of x and the scale, or x itself, an operand."""
+    if scale is None:
+        return products.operand(name, x)
+    out = products.scratch(name, *x.shape)
+    return products.operand(name, torch.mul(products.exact(name, x), scale, out=out))
 
 
 def pass_states(
-    state: Tensor, added: Tensor, scales: Scales | None, out: Tensor, *, backwards: bool = False
+    state: Tensor,
+    added: Tensor,
+    scales: Scales | None,
+    products: Products,
+    *,
+    keep: bool = False,
+    backwards: bool = False,
 ) -> Tensor:
     """Carries the state through the chunks.
 
     Args:
-        state: (G, E, M), moved on in place to the end of the block.
-        added: (N, E, M), what each chunk adds.
+        state: (G, E, M), exact, moved on in place to the end of the block.
+        added: (N, E, M), exact, what each chunk adds.
         scales: of the block, if keys are weighted.
-        out: (N, E, M), gets the state as each chunk finds it.
+        products: of the call.
+        keep: the result, otherwise it is in a buffer.
         backwards: from the last chunk to the first, as gradients go.
+
+    Returns: (N, E, M), operands, the state as each chunk finds it.
     """
+    own = keep and not products.rounds
+    out = torch.empty_like(added) if own else products.scratch("states", *added.shape)
     by_chunk = (len(state), -1, *state.shape[1:])
     steps = list(zip(added.view(by_chunk).unbind(1), out.view(by_chunk).unbind(1), strict=True))
     decays = (None,) * len(steps) if scales is None else scales.decay.unbind(1)
@@ -121,18 +142,22 @@ def pass_states(
             torch.add(add, found, out=after)
         else:
             torch.addcmul(add, found, decay, out=after)
-    return out
+    return products.operand("states", out, keep=keep)
 
 
 def sum_rows(
-    block: Block, states: Tensor, scores: Tensor, scales: Scales | None, scratch: Scratch
+    block: Block, states: Tensor, scores: Tensor, scales: Scales | None, products: Products
 ) -> tuple[Tensor, Tensor]:
     """Sums (N, C, D) and normalizers (N, C, 1): from before the chunk and from within it."""
     phi_q, values = block.phi_q, block.values
-    size, chunk, width = values.shape
-    # Apart: products of width D + 1 cost a fifth more than those of width D.
-    total = scratch("total", size, chunk, width - 1)
-    torch.bmm(phi_q, states[:, :-1].mT, out=total)
+    if products.rounds:
+        rows = products.exact("rows", products.bmm("rows", phi_q, states.mT))
+        if scales is not None:
+            rows.mul_(scales.since)
+        rows.add_(products.exact("within", products.bmm("within", scores, values)))
+        return rows[..., :-1], rows[..., -1:]
+    # Apart: float32 products of width D + 1 cost a fifth more than those of width D.
+    total = products.bmm("total", phi_q, states[:, :-1].mT)
     normalizer = torch.bmm(phi_q, states[:, -1:].mT)
     if scales is None:
         normalizer.baddbmm_(scores, values[..., -1:])  # scores of padding are not zero
@@ -152,12 +177,16 @@ def log_scale(block: Block, scales: Scales | None, like: Tensor) -> Tensor:
 
 
 def grad_values(
-    block: Block, kept: Kept, d_sums: Tensor, d_states: Tensor, scratch: Scratch
+    block: Block, kept: Kept, d_sums: Tensor, d_states: Tensor, products: Products
 ) -> Tensor:
     """(N, C, D), from the states after each chunk and from the rows of the chunk."""
-    size, chunk, width = d_sums.shape
-    total = scratch("total", size, chunk, width - 1)
-    torch.bmm(block.phi_k, d_states[:, :-1].mT, out=total)
+    if products.rounds:  # all of the state: a part of it would be copied first
+        rows = products.exact("rows", products.bmm("rows", block.phi_k, d_states.mT))
+        if kept.scales is not None:
+            rows.mul_(kept.scales.until)
+        within = products.bmm("within", kept.scores.mT, d_sums)
+        return rows.add_(products.exact("within", within))[..., :-1]
+    total = products.bmm("total", block.phi_k, d_states[:, :-1].mT)
     if kept.scales is not None:
         total.mul_(kept.scales.until)
     return total.baddbmm_(kept.scores.mT, d_sums[..., :-1])

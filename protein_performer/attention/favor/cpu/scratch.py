@@ -13,26 +13,29 @@ from torch import Tensor
 KEPT = 2**23  # elements that a thread's scratch may hold between calls
 VIEWS = 256  # shapes that it remembers; batches of many lengths have many thousands
 
+_Buffer = tuple[str, torch.dtype]
+
 
 class Scratch:
     """Buffers by name, as large as the largest request so far; what they hold is left over."""
 
     def __init__(self, like: Tensor) -> None:
         self._like = like
-        self._flat: dict[str, Tensor] = {}
-        self._views: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._flat: dict[_Buffer, Tensor] = {}
+        self._views: dict[tuple[_Buffer, tuple[int, ...]], Tensor] = {}
 
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor of that shape, valid until the name is used again."""
-        view = self._views.get((name, shape))
+    def __call__(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """A contiguous tensor of that shape, valid until name and dtype are used again."""
+        buffer = name, dtype or self._like.dtype
+        view = self._views.get((buffer, shape))
         if view is None:
             size = math.prod(shape)
-            if name not in self._flat or self._flat[name].numel() < size:
-                self._flat[name] = self._like.new_empty(size)
-                self._views = {key: x for key, x in self._views.items() if key[0] != name}
+            if buffer not in self._flat or self._flat[buffer].numel() < size:
+                self._flat[buffer] = self._like.new_empty(size, dtype=buffer[1])
+                self._views = {key: x for key, x in self._views.items() if key[0] != buffer}
             if len(self._views) >= VIEWS:
                 self._views.clear()
-            view = self._views[name, shape] = self._flat[name][:size].view(shape)
+            view = self._views[buffer, shape] = self._flat[buffer][:size].view(shape)
         return view
 
     @classmethod
