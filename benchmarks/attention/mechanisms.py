@@ -2,8 +2,8 @@
 
 Shapes: B batch, H heads, L positions, D head width, E = H D.
 
-Everything is float32, without padding, on inputs of unit variance. The gradients of inputs and of
-parameters are computed, never those of features.
+Everything is float32 unless its name says bfloat16, without padding, on inputs of unit variance.
+The gradients of inputs and of parameters are computed, never those of features.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.attention import peers
 from benchmarks.attention.sizes import Sizes
@@ -49,6 +50,7 @@ class Mechanism:
         few_rounds: it would take most of the time.
         processes: in so many its memory is measured, if its peak differs from one to the next.
         requires: a module beyond the extra; where it cannot be imported, no run.
+        dtype: of the inputs.
     """
 
     build: Callable[[bool, int, Sizes], Callable[..., Tensor]]
@@ -60,6 +62,7 @@ class Mechanism:
     few_rounds: bool = False
     processes: int = 1
     requires: str | None = None
+    dtype: torch.dtype = torch.float32
 
     def runs(self, direction: str, length: int, sizes: Sizes, with_peers: bool) -> bool:
         """Whether it is part of a measurement, as far as this machine can run it."""
@@ -91,6 +94,11 @@ def _exact(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
     return _ours(Softmax(_spec(causal, sizes)))
 
 
+def _pytorch_exact(causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
+    """Without the choice of precision that `Softmax` makes."""
+    return partial(scaled_dot_product_attention, is_causal=causal)
+
+
 def _favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callable[..., Tensor]:
     spec = _spec(causal, sizes)
     return _ours(Favor(spec, feature_map=kernel, num_features=sizes.features))
@@ -108,6 +116,21 @@ def _plain_favor(kernel: str, causal: bool, length: int, sizes: Sizes) -> Callab
         return linear.causal(operands)[0] if causal else linear.bidirectional(operands)
 
     return attend
+
+
+def _under_autocast(
+    build: Callable[[bool, int, Sizes], Callable[..., Tensor]],
+    causal: bool,
+    length: int,
+    sizes: Sizes,
+) -> Callable[..., Tensor]:
+    attend = build(causal, length, sizes)
+
+    def cast(*inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return attend(*inputs)
+
+    return cast
 
 
 def _performer_pytorch(
@@ -153,6 +176,9 @@ def _linformer_peer(causal: bool, length: int, sizes: Sizes) -> Callable[..., Te
 
 
 _peer = partial(Mechanism, is_peer=True)
+_bfloat16 = partial(Mechanism, dtype=torch.bfloat16)
+_peer_bfloat16 = partial(_peer, dtype=torch.bfloat16, directions=("bidirectional",))
+BFLOAT16 = ", bfloat16"  # ends the names of what runs in it
 
 # Rivals stand beside each other: that is the order in which they run.
 MECHANISMS: dict[str, Mechanism] = {
@@ -161,6 +187,17 @@ MECHANISMS: dict[str, Mechanism] = {
     "FAVOR+ softmax, plain": Mechanism(partial(_plain_favor, "softmax"), rival_of="FAVOR+ softmax"),
     "FAVOR+ ReLU": Mechanism(partial(_favor, "relu"), lengths="all and longest"),
     "FAVOR+ ReLU, plain": Mechanism(partial(_plain_favor, "relu"), rival_of="FAVOR+ ReLU"),
+    "SDPA, bfloat16": _bfloat16(_pytorch_exact),
+    "FAVOR+ softmax, bfloat16": _bfloat16(partial(_favor, "softmax")),
+    "FAVOR+ ReLU, bfloat16": _bfloat16(partial(_favor, "relu")),
+    "performer-pytorch softmax, bfloat16": _peer_bfloat16(
+        partial(_under_autocast, partial(_performer_pytorch, "softmax")),
+        rival_of="FAVOR+ softmax, bfloat16",
+    ),
+    "performer-pytorch ReLU, bfloat16": _peer_bfloat16(
+        partial(_under_autocast, partial(_performer_pytorch, "relu")),
+        rival_of="FAVOR+ ReLU, bfloat16",
+    ),
     "performer-pytorch softmax": _peer(
         partial(_performer_pytorch, "softmax"),
         directions=("bidirectional",),
@@ -209,8 +246,9 @@ def attention_step(name: str, causal: bool, length: int, sizes: Sizes) -> Step:
         out = attend(*tensors)
         return torch.autograd.grad(out, (*tensors, *parameters), grad.view_as(out))
 
-    step(*_tensors(mechanism.inputs, min(length, _WARM_UP), sizes))
-    return partial(step, *_tensors(mechanism.inputs, length, sizes))
+    inputs = partial(_tensors, mechanism.inputs, sizes=sizes, dtype=mechanism.dtype)
+    step(*inputs(length=min(length, _WARM_UP)))
+    return partial(step, *inputs(length=length))
 
 
 def _parameters(attend: Any) -> list[nn.Parameter]:
@@ -219,11 +257,14 @@ def _parameters(attend: Any) -> list[nn.Parameter]:
 
 
 @lru_cache
-def _tensors(inputs: Inputs, length: int, sizes: Sizes) -> tuple[tuple[Tensor, ...], Tensor]:
+def _tensors(
+    inputs: Inputs, *, length: int, sizes: Sizes, dtype: torch.dtype
+) -> tuple[tuple[Tensor, ...], Tensor]:
     """The inputs, the same for all mechanisms, and a gradient of the output's size."""
     generator = torch.Generator().manual_seed(length)
     shape: tuple[int, ...] = (1, sizes.heads, length, sizes.head_dim)
     if inputs == "x":
         shape = (1, length, sizes.heads * sizes.head_dim)
-    drawn = [torch.randn(shape, generator=generator) for _ in range(len(inputs.split()) + 1)]
+    number = len(inputs.split()) + 1
+    drawn = [torch.randn(shape, generator=generator).to(dtype) for _ in range(number)]
     return tuple(x.requires_grad_() for x in drawn[:-1]), drawn[-1]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from benchmarks.attention.measure import PEAK, STEP, Measured
-from benchmarks.attention.mechanisms import BOTH, MECHANISMS
+from benchmarks.attention.mechanisms import BFLOAT16, BOTH, MECHANISMS
 from benchmarks.attention.parity import Parity
 from benchmarks.attention.sizes import Sizes
 from benchmarks.attention.training_step import VALUES, VALUES_DIRECTION
@@ -21,7 +21,7 @@ def section_table(measured: Measured, section: str) -> Table:
     table = Table(title=f"{section}, forward + backward", title_justify="left")
     table.add_column("L", justify="right")
     table.add_column("", no_wrap=True)
-    for column in ("ms", "peak MB", "x SDPA", "ours is x as fast"):
+    for column in ("ms", "peak MB", "x SDPA", "x float32", "ours is x as fast"):
         table.add_column(column, justify="right")
     for length in sorted({key.length for key in keys}):
         shown = f"{length}"
@@ -35,12 +35,19 @@ def section_table(measured: Measured, section: str) -> Table:
 
 def _cells(measured: Measured, key: Key) -> list[str]:
     seconds = measured.seconds[key]
-    exact = measured.seconds.get(key._replace(name="SDPA"), ())
-    ours = measured.seconds.get(key._replace(name=MECHANISMS[key.name].rival_of or ""), ())
+    rounded = key.name.endswith(BFLOAT16)
+
+    def of(name: str) -> Sequence[float]:
+        return measured.seconds.get(key._replace(name=name), ())
+
+    exact = of("SDPA" + BFLOAT16 if rounded else "SDPA")
+    in_float32 = of(key.name.removesuffix(BFLOAT16)) if rounded else ()
+    ours = of(MECHANISMS[key.name].rival_of or "")
     return [
         number(1000 * spread(seconds).median),
         number(spread(measured.peak_bytes[key]).median / 1e6),
         _of_rounds(exact, seconds),
+        _of_rounds(in_float32, seconds),
         _of_rounds(seconds, ours),
     ]
 

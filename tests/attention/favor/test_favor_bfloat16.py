@@ -152,9 +152,7 @@ def test_nothing_else_is_rounded(name, causal, dtype):
         ("relu", 64, False, False),
     ],
 )
-def test_a_cpu_computes_in_float32_where_it_is_faster(
-    name, dim, tiles, gains, causal, monkeypatch
-):
+def test_a_cpu_computes_in_float32_where_it_is_faster(name, dim, tiles, gains, causal, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(precision, "has_bfloat16_tiles", lambda device: tiles)
     favor = layer(causal, dim=dim, feature_map=name)

@@ -80,7 +80,13 @@ def scales_of(weight: Tensor, floor: Tensor) -> Scales:
 
 
 def pair_products(
-    a: Tensor, b: Tensor, scales: Scales | None, name: str, products: Products, *, keep: bool = False
+    a: Tensor,
+    b: Tensor,
+    scales: Scales | None,
+    name: str,
+    products: Products,
+    *,
+    keep: bool = False,
 ) -> Tensor:
     """(N, C, *) each -> (N, C, C), a b^T times the weight of each pair, an operand.
 
