@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks.attention import tables
 from benchmarks.attention.accelerator import Cuda, accelerator_table, measure_accelerator
 from benchmarks.attention.measure import Measured, measure
-from benchmarks.attention.mechanisms import BOTH
+from benchmarks.attention.mechanisms import BOTH, MECHANISMS
 from benchmarks.attention.parity import parities
 from benchmarks.attention.peers import require_peers
 from benchmarks.attention.picture import PICTURE_SUFFIXES, draw
@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="of PyTorch; default: 1, the steadiest"
     )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="these contestants, as the tables name them, and no training steps: minutes fewer",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the curves (.png, .pdf, .svg)"
@@ -64,16 +70,18 @@ def run(args: argparse.Namespace) -> dict[str, object]:
             rounds=args.rounds,
             num_threads=args.threads,
             with_peers=args.peers,
+            only=args.only,
             progress=status.update,
         )
-        compared = parities(sizes) if args.peers else []
+        compared = parities(sizes) if args.peers and not args.only else []
     facts["load_average_after"] = load_average()
-    rows = [*tables.step_figures(measured, sizes), *tables.derived(measured, sizes)]
+    rows = [] if args.only else tables.figures(measured, sizes)
     console = make_console()
     console.print(machine_table(facts))
     for direction in BOTH:
         console.print(tables.section_table(measured, direction))
-    console.print(*figure_tables(rows), sep="\n")
+    if rows:
+        console.print(*figure_tables(rows), sep="\n")
     if compared:
         console.print(tables.parity_table(compared))
     if args.plot is not None:
@@ -102,6 +110,12 @@ def _refuse(args: argparse.Namespace) -> None:
         raise UserError(
             "expected --rounds and --threads of at least 1, got"
             f" --rounds {args.rounds} --threads {args.threads}"
+        )
+    unknown = sorted(set(args.only or ()) - MECHANISMS.keys())
+    if unknown:
+        raise UserError(
+            f"--only: expected names among {', '.join(map(repr, MECHANISMS))}; got"
+            f" {', '.join(map(repr, unknown))}"
         )
     if args.plot is not None:
         require_folder("--plot", args.plot)

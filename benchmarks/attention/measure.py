@@ -20,6 +20,7 @@ from benchmarks.attention.training_step import (
 )
 from benchmarks.fresh_process import growth, in_fresh_process
 from benchmarks.timing import Cell, Key, Step, interleave
+from protein_performer.errors import UserError
 
 STEP = "training step, "  # and the direction: a section
 PEAK = "peak"
@@ -47,13 +48,18 @@ def measure(
     rounds: int,
     num_threads: int,
     with_peers: bool,
+    only: Sequence[str] | None = None,
     progress: Callable[[str], None],
 ) -> Measured:
-    """Measure every cell.
+    """Measure every cell, or those of attention alone of these names.
 
-    Raises: UserError if a process was killed. The whole needs 8 GB with peers and 4 GB without.
+    The whole needs 8 GB with peers and 4 GB without.
+
+    Raises: UserError if a process was killed, or if nothing of these names runs here.
     """
-    keys = list(_attention_keys(sizes, with_peers))
+    keys = [key for key in _attention_keys(sizes, with_peers) if only is None or key.name in only]
+    if not keys:
+        raise UserError("nothing of --only runs here: other libraries take --peers")
     # Memory first: what does not fit is found before minutes have gone into times.
     peak_bytes = {}
     for key in keys:
@@ -64,7 +70,9 @@ def measure(
         for key in keys
         if key.length == sizes.middle and key.name in ("FAVOR+ softmax", "FAVOR+ ReLU")
     }
-    cells = [*_attention_cells(keys, sizes), *_training_cells(sizes)]
+    cells = list(_attention_cells(keys, sizes))
+    if only is None:
+        cells += _training_cells(sizes)
     return Measured(interleave(cells, rounds, progress=progress), peak_bytes, operations)
 
 
@@ -120,7 +128,7 @@ def _attention_keys(sizes: Sizes, with_peers: bool) -> Iterator[Key]:
 
 
 def _attention_cells(keys: list[Key], sizes: Sizes) -> Iterator[Cell]:
-    first_of_middle = next(key for key in keys if key.length == sizes.middle)
+    first_of_middle = next((key for key in keys if key.length == sizes.middle), None)
     for key in keys:
         if key == first_of_middle:
             yield Cell(Key(PEAK, PEAK, sizes.matrix), partial(matrix_product, sizes.matrix))

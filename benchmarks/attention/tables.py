@@ -60,6 +60,11 @@ def _of_rounds(numerator: Sequence[float], denominator: Sequence[float]) -> str:
     return f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
+def figures(measured: Measured, sizes: Sizes) -> list[Figure]:
+    """What is derived from the whole measurement."""
+    return [*step_figures(measured, sizes), *derived(measured, sizes)]
+
+
 def derived(measured: Measured, sizes: Sizes) -> list[Figure]:
     """Where FAVOR+ begins to pay, how near it is to the machine's peak, and how it grows."""
     rows: list[Figure] = []

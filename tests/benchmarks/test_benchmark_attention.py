@@ -47,6 +47,22 @@ def test_a_quick_run_measures_everything_of_ours(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_some_contestants_can_be_measured_alone(tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    only = ["FAVOR+ ReLU", "FAVOR+ ReLU, bfloat16"]
+    command = ["--quick", "--rounds", "1", "--json", str(figures), "--only", *only]
+    assert main(command) == 0
+    result = json.loads(figures.read_text())
+    assert {cell["name"] for cell in result["cells"]} == {*only, "peak"}
+    assert "SDPA, bfloat16" not in capsys.readouterr().out
+    for names, message in (
+        (["FAVOR"], "expected names among"),
+        (["reformer-pytorch"], "other libraries take --peers"),
+    ):
+        assert main(["--quick", "--only", *names]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_missing_peer_names_the_extra(monkeypatch, capsys):
     monkeypatch.setattr(peers, "LIBRARIES", ("a_library_that_is_not_there",))
     assert main(["--quick", "--peers"]) == 1
