@@ -234,6 +234,13 @@ def test_files_and_functions_are_short(path):
             assert lines <= LONGEST_FUNCTION, f"{path}:{node.lineno}: {node.name} has {lines} lines"
 
 
+def test_tests_stand_in_the_same_tree():
+    """A test stands in the folder of what it tests, of the package or of the benchmarks."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        assert any((top / folder).is_dir() for top in (PACKAGE, ROOT)), f"{path}: no such folder"
+
+
 def test_no_test_imports_another_one():
     """What tests share is in modules without tests."""
     for path in (ROOT / "tests").rglob("*.py"):

@@ -5,7 +5,7 @@ import json
 from itertools import islice
 
 import pytest
-from made_up import data_module
+from data.made_up import data_module
 
 from protein_performer.data.manifest import MANIFEST, verify
 from protein_performer.errors import UserError

@@ -7,12 +7,12 @@ import logging
 from functools import partial
 
 import pytest
+from data.fetching.uniprot_pages import FIRST, PAGES, QUERY, paged
+from data.loopback import Fault, Site, serve
+from data.made_up import batches, data_module, sequences, write_flat
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from loopback import Fault, Site, serve
-from made_up import batches, data_module, sequences, write_flat
 from runs import ROOT
-from uniprot_pages import FIRST, PAGES, QUERY, paged
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.fetching.uniprot import download_release

@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from made_up import data_module, sequences
-from preparing import PROTEIN, RULE, prepared, records_of, stored
+from data.made_up import data_module, sequences
+from data.preparing.prepared_records import PROTEIN, RULE, prepared, records_of, stored
 
 from protein_performer.data import shards
 from protein_performer.data.manifest import MANIFEST, read_manifest, verify

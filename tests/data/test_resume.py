@@ -5,7 +5,7 @@ from types import MappingProxyType
 import pytest
 import pytorch_lightning as pl
 import torch
-from made_up import data_module
+from data.made_up import data_module
 
 from protein_performer.errors import UserError
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from loopback import Fault, Site, serve
-from made_up import data_module
+from data.loopback import Fault, Site, serve
+from data.made_up import data_module
 from runs import ROOT, SMALL, write_proteins
 
 from protein_performer.data.fetching.transfer import download

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from made_up import sequences
+from data.made_up import sequences
 
 from protein_performer.data.clusters import digest64, digest_names
 from protein_performer.data.preparing.tokenizer import digest_each

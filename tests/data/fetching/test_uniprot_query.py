@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from loopback import Fault, Site, serve
-from uniprot_pages import FIRST, QUERY, TEXT, paged
+from data.fetching.uniprot_pages import FIRST, QUERY, TEXT, paged
+from data.loopback import Fault, Site, serve
 
 from protein_performer.data.fetching.uniprot_query import download_query
 from protein_performer.data.reading.http_client import LoggedRetry

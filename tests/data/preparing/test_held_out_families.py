@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from made_up import sequences, write_flat
+from data.made_up import sequences, write_flat
 
 from protein_performer import cli
 from protein_performer.alphabet import Alphabet

@@ -1,6 +1,6 @@
 """Three pages of UniProt's REST service, to be served on loopback."""
 
-from loopback import Site
+from data.loopback import Site
 
 FIRST = "/uniprotkb/search?query=organism_id%3A9606+AND+reviewed%3Atrue&format=fasta&size=500"
 QUERY = "organism_id:9606 AND reviewed:true"

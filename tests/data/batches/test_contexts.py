@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from made_up import data_module, sequences, write_clusters, write_fasta
+from data.made_up import data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.batch import IGNORE

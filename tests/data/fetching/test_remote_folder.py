@@ -6,8 +6,8 @@ import sys
 
 import fsspec
 import pytest
-from loopback import Fault, Site, serve
-from made_up import batches, data_module, sequences, write_clusters, write_fasta
+from data.loopback import Fault, Site, serve
+from data.made_up import batches, data_module, sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import open_split, read_manifest

@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from loopback import Site, serve
-from made_up import data_module, rows, write_clusters, write_fasta
-from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
+from data.loopback import Site, serve
+from data.made_up import data_module, rows, write_clusters, write_fasta
+from data.streaming.streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.objectives import MaskedResidues

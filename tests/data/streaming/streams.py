@@ -3,7 +3,7 @@
 import random
 from types import SimpleNamespace
 
-from made_up import STANDARD, data_module, write_clusters, write_fasta
+from data.made_up import STANDARD, data_module, write_clusters, write_fasta
 
 from protein_performer.data.preparing import tokenizer
 from protein_performer.data.reading import sources, text_blocks

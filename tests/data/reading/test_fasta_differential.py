@@ -1,6 +1,6 @@
 """The fast path against Biopython with Python's own decoding, on mutated files.
 
-`FASTA_FUZZ=100000 pytest tests/data/test_fasta_differential.py` runs ten times as many.
+`FASTA_FUZZ=100000 pytest tests/data/reading/test_fasta_differential.py` runs ten times as many.
 """
 
 import gzip
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from biopython_fasta import parse_with_biopython
+from data.reading.biopython_fasta import parse_with_biopython
 
 from protein_performer.data.reading import text_blocks
 from protein_performer.data.reading.columns import parse_columns, parse_records

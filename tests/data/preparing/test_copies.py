@@ -1,8 +1,8 @@
 """Exact copies: one is kept, in the split that is held out most, and the others are counted."""
 
 import pytest
-from made_up import sequences, write_clusters
-from preparing import prepared, records_of, stored
+from data.made_up import sequences, write_clusters
+from data.preparing.prepared_records import prepared, records_of, stored
 
 from protein_performer.data.preparing.folder_report import describe_folder
 from protein_performer.data.reading.record import Record

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from made_up import rows, write_clusters, write_fasta
-from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
+from data.made_up import rows, write_clusters, write_fasta
+from data.streaming.streams import BUFFER, COUNT, arrive_in_small_pieces, distinct, stream
 
 from protein_performer.data.objectives import MaskedResidues
 from protein_performer.data.splits import SplitRule

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from loopback import Fault, Site, serve
+from data.loopback import Fault, Site, serve
 
 from protein_performer.data.fetching.transfer import Expected, download
 from protein_performer.data.fetching.uniprot import download_release, read_release

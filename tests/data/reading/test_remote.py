@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from loopback import Fault, Site, serve
+from data.loopback import Fault, Site, serve
 
 from protein_performer.data.reading import sources
 from protein_performer.data.reading.reader import read_records

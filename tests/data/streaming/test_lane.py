@@ -6,8 +6,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from made_up import write_fasta
-from streams import BUFFER, COUNT, arrive_in_small_pieces, distinct
+from data.made_up import write_fasta
+from data.streaming.streams import BUFFER, COUNT, arrive_in_small_pieces, distinct
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.preparing import tokenizer

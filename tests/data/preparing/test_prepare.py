@@ -5,8 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from made_up import sequences, write_clusters
-from preparing import PROTEIN, prepared, records_of, stored
+from data.made_up import sequences, write_clusters
+from data.preparing.prepared_records import PROTEIN, prepared, records_of, stored
 
 from protein_performer.data.reading.record import Record
 from protein_performer.data.splits import SPLITS, SplitRule

@@ -4,7 +4,7 @@ import gzip
 import tracemalloc
 
 import pytest
-from made_up import STANDARD
+from data.made_up import STANDARD
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.clusters import read_clusters

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from made_up import sequences, write_clusters, write_fasta
+from data.made_up import sequences, write_clusters, write_fasta
 
 from protein_performer.alphabet import Alphabet
 from protein_performer.data.manifest import is_prepared
