@@ -47,6 +47,7 @@ class Linformer(Mechanism):
     ) -> None:
         super().__init__()
         _check(spec, max_length, num_keys)
+        self.max_length = max_length
         if sharing not in ("none", "headwise", "key_value", "layerwise"):
             raise UserError(
                 "linformer: expected attention.sharing to be none, headwise, key_value or"
@@ -99,6 +100,7 @@ class RandomLinformer(Mechanism):
     ) -> None:
         super().__init__()
         _check(spec, max_length, num_keys)
+        self.max_length = max_length
         self.spec = spec
         self.delta = delta
         self.register_buffer("projection", torch.empty(1, max_length, num_keys))

@@ -16,7 +16,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from protein_performer.attention.padding import tokens_first
 from protein_performer.attention.protocol import (
     LayerSpec,
     MakeAttention,
@@ -31,7 +30,9 @@ from protein_performer.model.head import initialise_head, make_head
 from protein_performer.model.layers import Block, BlockState, Rotation
 from protein_performer.model.positions import RotaryPositions, added_positions, token_positions
 from protein_performer.model.reversible import reversible
+from protein_performer.model.row_layout import RowLayout, cut, lay_out
 from protein_performer.model.token_dropout import drop_masked
+from protein_performer.processor import compiles_each_shape
 
 
 class ModelState(NamedTuple):
@@ -110,10 +111,17 @@ class ProteinTransformer(nn.Module):
 
         Returns: (B, L, E); what stands at padding is unspecified, but finite.
         """
-        if mask is None:
-            return self._hidden(tokens, None)
-        order = tokens_first(mask)
-        return _restore(self._hidden(tokens.gather(1, order), mask.gather(1, order)), order)
+        return cut(self._states(tokens, mask), tokens.shape[-1])
+
+    def _states(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """`hidden`, of rows that may be longer."""
+        rows = self._laid_out(tokens, mask)
+        return rows.restore(self._hidden(rows.tokens, rows.mask))
+
+    def _laid_out(self, tokens: Tensor, mask: Tensor | None) -> RowLayout:
+        bounded = [getattr(x, "max_length", None) for x in (self.trunk, *self.mechanisms)]
+        few = not any(bounded) and compiles_each_shape(self.embedding.weight)
+        return lay_out(tokens, mask, few_lengths=few)
 
     def _hidden(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """`hidden`, of rows whose padding is on the right."""
@@ -145,9 +153,9 @@ class ProteinTransformer(nn.Module):
         Raises: UserError for a layer that there is not.
         """
         self.check_layers(layers)
-        order = None if mask is None else tokens_first(mask)
-        if order is not None and mask is not None:
-            tokens, mask = tokens.gather(1, order), mask.gather(1, order)
+        length = tokens.shape[-1]
+        rows = self._laid_out(tokens, mask)
+        tokens, mask = rows.tokens, rows.mask
         positions = token_positions(tokens.shape[-1], mask, tokens.device)
         x, rotation = self._embed(tokens, positions, mask)
         first = second = x
@@ -160,7 +168,7 @@ class ProteinTransformer(nn.Module):
                 first = second = first + block.feed_forward(first)
             states.append((first + second) / 2)
         states[-1] = self.norm(states[-1])
-        return [_restore(states[layer], order) for layer in layers]
+        return [cut(rows.restore(states[layer]), length) for layer in layers]
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """Raise UserError for a layer that there is not; see `hidden_layers`."""
@@ -186,8 +194,8 @@ class ProteinTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, L) codes to (B, L, V) logits; see `hidden`."""
-        logits: Tensor = self.head(self.hidden(tokens, mask))
-        return logits
+        logits: Tensor = self.head(self._states(tokens, mask))
+        return cut(logits, tokens.shape[-1])
 
     def scored_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(N, V) logits and (N,) targets where there is a target; the rest is not computed.
@@ -195,10 +203,12 @@ class ProteinTransformer(nn.Module):
         Beside the CPU, where all are computed, the targets of the rest being IGNORE: the host would
         wait there for the number of targets, longer than the small head takes at every position.
         """
-        states = self.hidden(batch.inputs, batch.mask)
+        states = self._states(batch.inputs, batch.mask)
         if states.device.type != "cpu":
             return self.head(states).flatten(0, 1), batch.targets.flatten()
         scored = batch.targets != IGNORE
+        if compiles_each_shape(self.embedding.weight):  # and every batch has another number
+            return cut(self.head(states), scored.shape[-1])[scored], batch.targets[scored]
         return self.head(states[scored]), batch.targets[scored]
 
     def init_state(self, batch_size: int) -> ModelState:
@@ -223,16 +233,15 @@ class ProteinTransformer(nn.Module):
         Returns: (B, T, V) logits, equal to those that `forward` gives at these positions of the
         whole sequences, and the state after them.
         """
-        order = None if mask is None else tokens_first(mask)
-        if order is not None and mask is not None:
-            tokens, mask = tokens.gather(1, order), mask.gather(1, order)
+        rows = lay_out(tokens, mask)
+        tokens, mask = rows.tokens, rows.mask
         length = tokens.shape[1]
         positions = token_positions(length, mask, tokens.device, state.lengths)
         x, rotation = self._embed(tokens, positions, mask)
         x, blocks = self._step_blocks(x, mask, rotation, state.blocks)
         logits: Tensor = self.head(self.norm(x))
         added = length if mask is None else mask.sum(-1)
-        return _restore(logits, order), ModelState(state.lengths + added, blocks)
+        return rows.restore(logits), ModelState(state.lengths + added, blocks)
 
     def _step_blocks(
         self,
@@ -282,11 +291,6 @@ class ProteinTransformer(nn.Module):
                     if linear.bias is not None:
                         nn.init.zeros_(linear.bias)
         initialise_head(self.head, std)
-
-
-def _restore(x: Tensor, order: Tensor | None) -> Tensor:
-    """(B, L, F) rows whose tokens `tokens_first` moved to the left, back where they stood."""
-    return x if order is None else torch.empty_like(x).scatter(1, order[..., None].expand_as(x), x)
 
 
 def _share_across_layers(mechanisms: list[nn.Module]) -> None:
