@@ -2,7 +2,7 @@
 
 A product of bfloat16 operands adds in float32 and is rounded when it is written. PyTorch has no
 product of such operands into a float32 tensor on a CPU, and an elementwise operation of both dtypes
-takes ten times as long as a copy and an operation of one: hence `operand` and `exact`.
+takes six times as long as a copy and an operation of one: hence `operand` and `exact`.
 """
 
 import torch
