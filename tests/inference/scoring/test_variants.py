@@ -145,7 +145,7 @@ def test_only_what_was_counted_is_computed(tmp_path, monkeypatch, method):
     lm = load(tmp_path, "causal" if method == "log-ratio" else "mlm")
     variants = [parse_variant(text) for text in VARIANTS]
     tokens = 0
-    for name in ("step", "hidden"):
+    for name in ("step", "_hidden"):
         real = getattr(lm.network, name)
 
         def count(inputs, *args, _real=real):
